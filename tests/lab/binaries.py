@@ -63,9 +63,7 @@ def cache_folder() -> Path:
     return Path(base) / "heat-config-kubelet"
 
 
-def get(
-    progress: Progress, *, kubelet_version: str = KUBELET_VERSIONS[0], cache: Path | None = None
-) -> Binaries:
+def get(progress: Progress, *, kubelet_version: str = KUBELET_VERSIONS[0], cache: Path | None = None) -> Binaries:
     """Give the programs of a node, from the cache or brought into it.
 
     Raises BinaryError where neither a download nor a build works.
@@ -224,9 +222,7 @@ def _build_containerd(version: str, target: Path, progress: Progress) -> None:
         )
 
 
-def _build(
-    go: str, work: Path, programs: dict[str, Path], flags: str, progress: Progress, what: str
-) -> None:
+def _build(go: str, work: Path, programs: dict[str, Path], flags: str, progress: Progress, what: str) -> None:
     for package, target in programs.items():
         run_shown(
             [go, "build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", str(target), package],
@@ -253,9 +249,7 @@ def _go(progress: Progress) -> str:
     if found and _go_release(found) >= _GO_NEEDED:
         return found
     if not found:
-        run_shown(
-            ["apt-get", "install", "-y", "--no-install-recommends", "golang-go"], progress, "install golang-go"
-        )
+        run_shown(["apt-get", "install", "-y", "--no-install-recommends", "golang-go"], progress, "install golang-go")
         found = shutil.which("go")
         if not found:
             raise BinaryError("no go command, and Debian's golang-go brought none")

@@ -50,7 +50,12 @@ def run_shown(
     progress.say(f"{what} …")
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         with subprocess.Popen(
-            list(command), cwd=cwd, env=dict(env) if env else None, stdout=out, stderr=err, text=True,
+            list(command),
+            cwd=cwd,
+            env=dict(env) if env else None,
+            stdout=out,
+            stderr=err,
+            text=True,
             stdin=subprocess.DEVNULL,
         ) as process:
             try:
