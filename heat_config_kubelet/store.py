@@ -1,0 +1,442 @@
+"""The store: what is wanted, what was written, what became of it, and results not yet delivered.
+
+SQLite in the state directory, 0600, so that a crash at any point and a reboot lose nothing.
+Only this module knows its tables; everybody else takes and gives the small values below.
+The schema has a version (`PRAGMA user_version`) and `_MIGRATIONS` brings older stores up to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .deployments import read
+from .errors import MetadataError, StoreError
+from .values import Deployment, Identity, PodKey, Result, Source
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        # A source's last answer that said something about deployments.
+        "CREATE TABLE source (name TEXT PRIMARY KEY, answered_at REAL NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE entry (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            stack_id TEXT NOT NULL,
+            resource_name TEXT NOT NULL,
+            data TEXT NOT NULL,
+            mode TEXT NOT NULL,
+            seen_at REAL NOT NULL,
+            vanished_at REAL,
+            state TEXT NOT NULL,
+            started_at REAL,
+            decided_at REAL,
+            result TEXT,
+            signal TEXT NOT NULL DEFAULT '',
+            attempts INTEGER NOT NULL DEFAULT 0,
+            next_attempt REAL NOT NULL DEFAULT 0,
+            answer TEXT NOT NULL DEFAULT '',
+            hook TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE INDEX entry_identity ON entry (stack_id, resource_name)",
+        """CREATE TABLE entry_source (
+            entry_id TEXT NOT NULL REFERENCES entry (id) ON DELETE CASCADE,
+            source TEXT NOT NULL,
+            PRIMARY KEY (entry_id, source)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE pod (
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            stack_id TEXT NOT NULL,
+            resource_name TEXT NOT NULL,
+            source TEXT NOT NULL,
+            file TEXT NOT NULL UNIQUE,
+            content_hash TEXT NOT NULL,
+            generation TEXT NOT NULL,
+            uid TEXT NOT NULL,
+            file_hash TEXT NOT NULL,
+            grace REAL NOT NULL,
+            phase TEXT NOT NULL,
+            since REAL NOT NULL,
+            PRIMARY KEY (namespace, name)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE event (
+            at REAL NOT NULL,
+            entry_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL
+        )""",
+        "CREATE INDEX event_entry ON event (entry_id, at)",
+    ),
+)
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+_EVENTS_KEPT = 5000
+_VANISHED_KEPT_SECONDS = 7 * 86400.0
+
+WANTED, WORKING, DONE = "wanted", "working", "done"
+"""States of an entry: nothing done yet; pods being written or waited for, or its hook running; decided."""
+
+WRITING, WRITTEN, REMOVING = "writing", "written", "removing"
+"""Phases of a pod's manifest: about to be renamed in; in place; unlinked, or about to be, its pod not yet gone."""
+
+PENDING, DELIVERED, REFUSED, DROPPED, UNSENT = "pending", "delivered", "refused", "dropped", "unsent"
+"""States of a result's signal. DROPPED: superseded, vanished or expired; UNSENT: none is due (NO_SIGNAL, or the
+way in is `hook`, whose caller signals). Empty while there is no result."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the metadata with all that the store knows about it. Times are seconds since the epoch."""
+
+    sequence: int
+    deployment: Deployment
+    sources: tuple[str, ...]
+    mode: str
+    seen_at: float
+    vanished_at: float | None
+    state: str
+    started_at: float | None
+    decided_at: float | None
+    result: Result | None
+    signal: str
+    attempts: int
+    next_attempt: float
+    answer: str
+    hook: str
+    """JSON about the hook's process while it runs (`hooks.py`), else empty."""
+
+
+@dataclass(frozen=True)
+class PodRow:
+    """A manifest of ours: whose, where, and how far its writing or removing has come."""
+
+    key: PodKey
+    identity: Identity
+    source: str
+    file: str
+    content_hash: str
+    generation: str
+    uid: str
+    file_hash: str
+    grace: float
+    phase: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an entry, for the timeline."""
+
+    at: float
+    entry_id: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one `record` found: for the log."""
+
+    added: tuple[Identity, ...]
+    vanished: tuple[Identity, ...]
+    problems: tuple[str, ...]
+
+
+class Store:
+    """The open store. Not shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = True) -> Store:
+        """Open the store, making or migrating it.
+
+        Raises StoreError where it cannot be opened, is damaged, or is a newer release's.
+        """
+        try:
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            elif not path.exists():
+                raise StoreError(f"{path}: there is no store yet", hint="it is made at the first metadata")
+            connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            store = cls(connection, path)
+            store._prepare()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path}: {error}", hint="`heat-config-kubelet resume` starts a new one") from error
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror or error}") from error
+        return store
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA foreign_keys = ON")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path}: its schema is version {version}, this release knows {SCHEMA_VERSION}",
+                hint="install the newer release again, or move the file away: the pods keep running",
+            )
+        if version == 0:
+            self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        if version < SCHEMA_VERSION:
+            with self.transaction():
+                version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+                for step in _MIGRATIONS[version:]:
+                    for statement in step:
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close it; what was committed stays."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, alone among the writers from its first statement on."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def version(self) -> int:
+        """A number that changes when another process has written."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    # --- settings of the store's own
+
+    def get(self, name: str) -> str | None:
+        """A value that was `put`, or None."""
+        row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
+
+    def put(self, name: str, value: str) -> None:
+        """Keep a value by name."""
+        self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+
+    # --- what is wanted
+
+    def record(self, sources: Iterable[Source], mode: str, now: float) -> Recorded:
+        """Take in what each source answered; to be called in a transaction.
+
+        An entry vanishes only when every source that brought it has answered without it. A source with an
+        entry that cannot be read removes nothing this time: what is missing may be that very entry.
+        """
+        added: list[Identity] = []
+        problems: list[str] = []
+        for source in sources:
+            if source.problem:
+                problems.append(source.problem)
+            if source.deployments is not None:
+                self._record_source(source.name, source.deployments, mode, now, added, problems)
+        return Recorded(tuple(added), self._mark_vanished(now), tuple(problems))
+
+    def _record_source(
+        self,
+        source: str,
+        entries: tuple[Any, ...],
+        mode: str,
+        now: float,
+        added: list[Identity],
+        problems: list[str],
+    ) -> None:
+        seen: set[str] = set()
+        complete = True
+        for number, raw in enumerate(entries):
+            try:
+                deployment = read(raw, f"{source}: deployments[{number}]")
+            except MetadataError as error:
+                problems.append(str(error))
+                complete = False
+                continue
+            seen.add(deployment.id)
+            if self._put_entry(deployment, source, mode, now):
+                added.append(deployment.identity)
+        self._db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (source, now))
+        if complete:
+            known = {
+                row[0] for row in self._db.execute("SELECT entry_id FROM entry_source WHERE source = ?", (source,))
+            }
+            self._db.executemany(
+                "DELETE FROM entry_source WHERE source = ? AND entry_id = ?",
+                [(source, gone) for gone in known - seen],
+            )
+
+    def _put_entry(self, deployment: Deployment, source: str, mode: str, now: float) -> bool:
+        row = self._db.execute("SELECT data, vanished_at FROM entry WHERE id = ?", (deployment.id,)).fetchone()
+        data = json.dumps(deployment.raw)
+        if row is None:
+            self._db.execute(
+                "INSERT INTO entry (id, stack_id, resource_name, data, mode, seen_at, state) VALUES (?,?,?,?,?,?,?)",
+                (deployment.id, *deployment.identity, data, mode, now, WANTED),
+            )
+            self.event(deployment.id, "collected", f"{deployment.action} from {source}", now)
+        elif row[0] != data or row[1] is not None:
+            self._db.execute("UPDATE entry SET data = ?, vanished_at = NULL WHERE id = ?", (data, deployment.id))
+        self._db.execute("INSERT OR IGNORE INTO entry_source VALUES (?, ?)", (deployment.id, source))
+        return row is None
+
+    def _mark_vanished(self, now: float) -> tuple[Identity, ...]:
+        gone = self._db.execute(
+            "SELECT id, stack_id, resource_name FROM entry WHERE vanished_at IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM entry_source WHERE entry_id = id)"
+        ).fetchall()
+        for entry_id, _, _ in gone:
+            self._db.execute("UPDATE entry SET vanished_at = ? WHERE id = ?", (now, entry_id))
+            self.event(entry_id, "vanished", "its source answers without it", now)
+        return tuple(Identity(stack, resource) for _, stack, resource in gone)
+
+    def entries(self, *, vanished: bool = False) -> tuple[Entry, ...]:
+        """The live entries in the order in which they were first seen; with `vanished` the others too."""
+        sources: dict[str, list[str]] = {}
+        for entry_id, source in self._db.execute("SELECT entry_id, source FROM entry_source ORDER BY source"):
+            sources.setdefault(entry_id, []).append(source)
+        query = (
+            "SELECT sequence, id, data, mode, seen_at, vanished_at, state, started_at, decided_at, result, signal,"
+            " attempts, next_attempt, answer, hook FROM entry"
+            + ("" if vanished else " WHERE vanished_at IS NULL")
+            + " ORDER BY sequence"
+        )
+        return tuple(_entry(row, tuple(sources.get(row[1], ()))) for row in self._db.execute(query))
+
+    def answered(self) -> frozenset[str]:
+        """The names of the sources that have said something about deployments since this store began."""
+        return frozenset(row[0] for row in self._db.execute("SELECT name FROM source"))
+
+    # --- what became of it
+
+    def set_state(self, entry_id: str, state: str, now: float) -> None:
+        """Note how far an entry has come."""
+        self._db.execute(
+            "UPDATE entry SET state = ?, started_at = COALESCE(started_at, ?) WHERE id = ?", (state, now, entry_id)
+        )
+
+    def set_hook(self, entry_id: str, hook: str) -> None:
+        """Note the process of an entry's hook, or "" once it has ended."""
+        self._db.execute("UPDATE entry SET hook = ? WHERE id = ?", (hook, entry_id))
+
+    def decide(self, entry_id: str, result: Result, signal: str, now: float) -> None:
+        """Note an entry's result and whether it is to be signalled."""
+        data = json.dumps([result.status_code, result.stdout, result.stderr, dict(result.outputs)])
+        self._db.execute(
+            "UPDATE entry SET state = ?, decided_at = ?, result = ?, signal = ?, attempts = 0, next_attempt = 0,"
+            " hook = '' WHERE id = ?",
+            (DONE, now, data, signal, entry_id),
+        )
+        self.event(entry_id, "failed" if result.status_code else "succeeded", "", now)
+
+    def set_signal(
+        self,
+        entry_id: str,
+        signal: str,
+        answer: str,
+        now: float,
+        *,
+        attempts: int | None = None,
+        next_attempt: float = 0,
+    ) -> None:
+        """Note what became of a signal, or when it is tried again."""
+        self._db.execute(
+            "UPDATE entry SET signal = ?, answer = ?, attempts = COALESCE(?, attempts), next_attempt = ? WHERE id = ?",
+            (signal, answer, attempts, next_attempt, entry_id),
+        )
+        self.event(entry_id, "signal " + signal, answer, now)
+
+    def event(self, entry_id: str, kind: str, text: str, now: float) -> None:
+        """Add a line to the timeline."""
+        self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", (now, entry_id, kind, text))
+
+    def events(self, entry_id: str) -> tuple[Event, ...]:
+        """An entry's timeline, oldest first."""
+        rows = self._db.execute(
+            "SELECT at, entry_id, kind, text FROM event WHERE entry_id = ? ORDER BY rowid", (entry_id,)
+        )
+        return tuple(Event(*row) for row in rows)
+
+    # --- manifests
+
+    def pods(self) -> tuple[PodRow, ...]:
+        """Every manifest of ours, by namespace and name."""
+        rows = self._db.execute(
+            "SELECT namespace, name, stack_id, resource_name, source, file, content_hash, generation, uid, file_hash,"
+            " grace, phase, since FROM pod ORDER BY namespace, name"
+        )
+        return tuple(PodRow(PodKey(row[0], row[1]), Identity(row[2], row[3]), *row[4:]) for row in rows)
+
+    def put_pod(self, row: PodRow) -> None:
+        """Add a manifest or change what is known of it."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO pod VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                *row.key,
+                *row.identity,
+                row.source,
+                row.file,
+                row.content_hash,
+                row.generation,
+                row.uid,
+                row.file_hash,
+                row.grace,
+                row.phase,
+                row.since,
+            ),
+        )
+
+    def set_phase(self, row: PodRow, phase: str, now: float) -> PodRow:
+        """Note how far a manifest has come; gives the changed row."""
+        changed = replace(row, phase=phase, since=now)
+        self.put_pod(changed)
+        return changed
+
+    def drop_pod(self, key: PodKey) -> None:
+        """Forget a manifest whose pod is gone."""
+        self._db.execute("DELETE FROM pod WHERE namespace = ? AND name = ?", key)
+
+    def prune(self, now: float) -> None:
+        """Drop vanished entries after a week and the oldest events beyond a bound."""
+        self._db.execute(
+            "DELETE FROM entry WHERE vanished_at < ? AND signal <> ?", (now - _VANISHED_KEPT_SECONDS, PENDING)
+        )
+        self._db.execute("DELETE FROM event WHERE rowid <= (SELECT MAX(rowid) FROM event) - ?", (_EVENTS_KEPT,))
+
+
+def set_aside(path: Path, now: float) -> Path:
+    """Move a damaged store away, with what SQLite keeps beside it; gives its new place."""
+    target = path.with_name(f"{path.name}.damaged-{int(now)}")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{target}{suffix}")
+    return target
+
+
+def _entry(row: tuple[Any, ...], sources: tuple[str, ...]) -> Entry:
+    raw: Mapping[str, Any] = json.loads(row[2])
+    return Entry(
+        sequence=row[0],
+        deployment=read(raw, row[1]),
+        sources=sources,
+        mode=row[3],
+        seen_at=row[4],
+        vanished_at=row[5],
+        state=row[6],
+        started_at=row[7],
+        decided_at=row[8],
+        result=Result(*json.loads(row[9])) if row[9] else None,
+        signal=row[10],
+        attempts=row[11],
+        next_attempt=row[12],
+        answer=row[13],
+        hook=row[14],
+    )
