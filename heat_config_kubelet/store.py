@@ -283,10 +283,25 @@ class Store:
                 (deployment.id, *deployment.identity, data, mode, now, WANTED),
             )
             self.event(deployment.id, "collected", f"{deployment.action} from {source}", now)
-        elif row[0] != data or row[1] is not None:
+        elif row[1] is not None:
             self._db.execute("UPDATE entry SET data = ?, vanished_at = NULL WHERE id = ?", (data, deployment.id))
+        elif row[0] != data and self._only_source(deployment.id) == source:
+            self._restart_entry(deployment.id, data, now)
         self._db.execute("INSERT OR IGNORE INTO entry_source VALUES (?, ?)", (deployment.id, source))
         return row is None
+
+    def _only_source(self, entry_id: str) -> str | None:
+        rows = self._db.execute("SELECT source FROM entry_source WHERE entry_id = ?", (entry_id,)).fetchall()
+        return str(rows[0][0]) if len(rows) == 1 else None
+
+    def _restart_entry(self, entry_id: str, data: str, now: float) -> None:
+        """Take new content under an old id for a new action; Heat gives a new id, metadata written by hand may not."""
+        self._db.execute(
+            "UPDATE entry SET data = ?, state = ?, started_at = NULL, decided_at = NULL, result = NULL, signal = '',"
+            " hook = '' WHERE id = ?",
+            (data, WANTED, entry_id),
+        )
+        self.event(entry_id, "collected", "changed under its old id", now)
 
     def _mark_vanished(self, now: float) -> tuple[Identity, ...]:
         gone = self._db.execute(
@@ -303,13 +318,12 @@ class Store:
         sources: dict[str, list[str]] = {}
         for entry_id, source in self._db.execute("SELECT entry_id, source FROM entry_source ORDER BY source"):
             sources.setdefault(entry_id, []).append(source)
-        query = (
+        rows = self._db.execute(
             "SELECT sequence, id, data, mode, seen_at, vanished_at, state, started_at, decided_at, result, signal,"
-            " attempts, next_attempt, answer, hook FROM entry"
-            + ("" if vanished else " WHERE vanished_at IS NULL")
-            + " ORDER BY sequence"
+            " attempts, next_attempt, answer, hook FROM entry WHERE vanished_at IS NULL OR ? ORDER BY sequence",
+            (vanished,),
         )
-        return tuple(_entry(row, tuple(sources.get(row[1], ()))) for row in self._db.execute(query))
+        return tuple(_entry(row, tuple(sources.get(row[1], ()))) for row in rows)
 
     def answered(self) -> frozenset[str]:
         """The names of the sources that have said something about deployments since this store began."""
@@ -417,7 +431,7 @@ def set_aside(path: Path, now: float) -> Path:
     target = path.with_name(f"{path.name}.damaged-{int(now)}")
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", f"{target}{suffix}")
+            Path(f"{path}{suffix}").replace(f"{target}{suffix}")
     return target
 
 
