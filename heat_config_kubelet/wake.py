@@ -17,10 +17,13 @@ import selectors
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .settings import Settings
 
+_HOLD_TRIES = 10
+"""Somebody who only looks whether a loop runs (`_lock_is_free`) has the lock for an instant."""
 _RUNNING_SYSTEMD = Path("/run/systemd/system")
 _UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
@@ -63,8 +66,9 @@ class Wake:
             return
         log = os.open(self._state_dir / "loop.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            named = ["--settings", str(settings.file)] if settings.file.exists() else []
             subprocess.Popen(
-                [sys.executable, "-m", "heat_config_kubelet", "--settings", str(settings.file), "loop"],
+                [sys.executable, "-m", "heat_config_kubelet", *named, "loop"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,14 +96,17 @@ class Wake:
     def hold(self) -> bool:
         """Become the one loop; gives False where another one is."""
         handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
-        self._lock = handle
-        self._hang_bell()
-        return True
+        for _ in range(_HOLD_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)
+            else:
+                self._lock = handle
+                self._hang_bell()
+                return True
+        os.close(handle)
+        return False
 
     def _hang_bell(self) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -1,0 +1,194 @@
+"""Brings the manifest directory to what the plan wants, in steps that a crash at any point leaves resumable.
+
+A pod that changes is removed, waited for until it is really gone from the runtime, and only then written anew:
+a kubelet left to replace it adds its back-off of 10 s or more to the grace period. Each phase is stored before
+the step it announces. What is wanted is decided in `plan.py`; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from .log import Log
+from .manifest_dir import Found, ManifestDir, Mark, file_name, render
+from .store import REMOVING, WRITING, WRITTEN, Entry, PodRow, Store
+from .values import Pod
+
+GONE_AFTER_GRACE = 10.0
+"""Seconds over the grace period after which a pod's successor is written all the same."""
+_UNSEEN_SECONDS = 1.0
+"""A pod that the kubelet has never shown may still be on its way into it when its manifest is unlinked."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A manifest whose pod is gone, or `overdue`: still there when its time was over."""
+
+    row: PodRow
+    overdue: bool
+
+
+class Manifests:
+    """The directory and what the store knows about it, kept in step."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: ManifestDir,
+        in_runtime: Callable[[str], bool],
+        log: Log,
+        time: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._in_runtime = in_runtime
+        self._log = log
+        self._time = time
+        self._seen: set[str] = set()
+
+    def rows(self) -> tuple[PodRow, ...]:
+        """Our manifests as the store has them."""
+        return self._store.pods()
+
+    def scan(self) -> tuple[Found, ...]:
+        """The directory's files. Raises ManifestError."""
+        return self._directory.scan()
+
+    def resume(self) -> None:
+        """Take up what a crash, a reboot or a lost store left. Raises ManifestError."""
+        self._directory.prepare()
+        found = {each.file: each for each in self._directory.scan()}
+        with self._store.transaction():
+            for row in self._store.pods():
+                there = found.get(row.file)
+                if row.phase == WRITING and there and there.mark and there.mark.uid == row.uid:
+                    self._store.set_phase(row, WRITTEN, self._time())
+                elif row.phase == WRITING:
+                    self._store.drop_pod(row.key)
+            self._adopt(found.values())
+        left = [row for row in self._store.pods() if row.phase == REMOVING]
+        self._unlink(left)
+
+    def _adopt(self, found: Iterable[Found]) -> None:
+        """Know our manifests again by their mark; to be called in a transaction."""
+        known = {row.file for row in self._store.pods()}
+        taken = {row.key for row in self._store.pods()}
+        for each in found:
+            if not each.mark or not each.key or each.file in known or each.key in taken:
+                continue
+            if each.file != file_name(each.mark.identity, each.key):
+                continue  # a copy under another name is a foreign file
+            mark = each.mark
+            self._store.put_pod(
+                PodRow(
+                    key=each.key,
+                    identity=mark.identity,
+                    source=mark.source,
+                    file=each.file,
+                    content_hash=mark.content_hash,
+                    generation=mark.generation,
+                    uid=mark.uid,
+                    file_hash=each.file_hash,
+                    grace=each.grace,
+                    phase=WRITTEN,
+                    since=self._time(),
+                )
+            )
+            taken.add(each.key)
+            self._log.info("manifest recognised", pod=each.key, deployment=mark.identity, file=each.file)
+
+    def see(self, uids: Iterable[str]) -> None:
+        """Note the pods that the kubelet shows."""
+        self._seen.update(uids)
+
+    def remove(self, rows: Sequence[PodRow]) -> None:
+        """Begin to remove: the phase first, then the file. Raises ManifestError."""
+        if not rows:
+            return
+        with self._store.transaction():
+            removing = [self._store.set_phase(row, REMOVING, self._time()) for row in rows]
+        self._unlink(removing)
+        for row in rows:
+            self._log.info("manifest removed", pod=row.key, deployment=row.identity, file=row.file)
+
+    def _unlink(self, rows: Sequence[PodRow]) -> None:
+        for row in rows:
+            self._directory.remove(row.file)
+        if rows:
+            self._directory.sync()
+
+    def gone(self, visible: frozenset[str] | None, patience: float) -> tuple[Removed, ...]:
+        """Give the manifests being removed whose pods are gone, and forget them.
+
+        `visible` are the UIDs that the kubelet shows, None where it does not answer. A pod that is still there when
+        its grace period, 10 s and `patience` seconds are over is given as overdue, and forgotten too.
+        """
+        now = self._time()
+        ended = []
+        for row in self._store.pods():
+            if row.phase != REMOVING:
+                continue
+            waited = max(0.0, now - row.since)
+            if self._is_gone(row, visible, waited):
+                ended.append(Removed(row, overdue=False))
+            elif waited > row.grace + GONE_AFTER_GRACE + patience:
+                ended.append(Removed(row, overdue=True))
+        if ended:
+            with self._store.transaction():
+                for each in ended:
+                    self._store.drop_pod(each.row.key)
+        for each in ended:
+            level = self._log.warning if each.overdue else self._log.info
+            level("pod still there" if each.overdue else "pod gone", pod=each.row.key, deployment=each.row.identity)
+        return tuple(ended)
+
+    def _is_gone(self, row: PodRow, visible: frozenset[str] | None, waited: float) -> bool:
+        if visible is not None and row.uid in visible:
+            self._seen.add(row.uid)
+            return False
+        if row.uid not in self._seen and waited < _UNSEEN_SECONDS:
+            return False
+        return not self._in_runtime(row.uid)
+
+    def write(self, wanted: Sequence[tuple[Pod, Entry]]) -> tuple[PodRow, ...]:
+        """Write manifests, each as a new creation; gives their rows. Raises ManifestError."""
+        if not wanted:
+            return ()
+        with self._store.transaction():
+            generation = int(self._store.get("generation") or 0)
+            fresh = []
+            for pod, entry in wanted:
+                generation += 1
+                row = self._fresh(pod, entry, str(generation))
+                self._store.put_pod(row)
+                fresh.append((row, pod))
+            self._store.put("generation", str(generation))
+        written = [replace(row, file_hash=self._directory.write(row.file, _content(row, pod))) for row, pod in fresh]
+        self._directory.sync()
+        with self._store.transaction():
+            done = tuple(self._store.set_phase(row, WRITTEN, self._time()) for row in written)
+        for row in done:
+            self._log.info("manifest written", pod=row.key, deployment=row.identity, file=row.file)
+        return done
+
+    def _fresh(self, pod: Pod, entry: Entry, generation: str) -> PodRow:
+        identity = entry.deployment.identity
+        return PodRow(
+            key=pod.key,
+            identity=identity,
+            source=entry.sources[0] if entry.sources else "",
+            file=file_name(identity, pod.key),
+            content_hash=pod.content_hash,
+            generation=generation,
+            uid=str(uuid.uuid4()),
+            file_hash="",
+            grace=float(pod.grace_seconds),
+            phase=WRITING,
+            since=self._time(),
+        )
+
+
+def _content(row: PodRow, pod: Pod) -> bytes:
+    return render(pod, Mark(row.identity, row.source, row.content_hash, row.generation, row.uid))
