@@ -1,0 +1,198 @@
+"""Which values of a deployment are secret, and the `Blanker` that takes them out of texts.
+
+Used on everything that leaves for a stack, a log or an error. A value is known as secret by the name it has:
+there is no looking for texts that seem to be a password. What is written to the node on purpose (manifests,
+a hook's stdin, the store) is not blanked here; it is kept by its file's mode.
+
+What is not found: values shorter than 4 characters, numbers shorter than 8 digits and words such as "true" are
+left alone, for they would blank ordinary text; values of fewer than 8 characters are blanked only where they
+stand alone, not inside a longer word; a value that a program has cut, hashed or encoded in other ways than
+URL, JSON or XML is not recognised.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+
+from .values import KUBELET_GROUP, Deployment
+
+BLANK = "***"
+
+_LEAST = 4
+_STANDS_ALONE_BELOW = 8
+_DIGITS_LEAST = 8
+_DEPTH = 64
+_TRIVIAL = frozenset({"true", "false", "none", "null", "changeme", "default", "enabled", "disabled", "always", "never"})
+_NAME = re.compile(
+    r"passw|passphrase|passcode|pass(?![a-z])|.pwd|secret|token|credential|signature$|_sig$|keys?(?![a-z])|"
+    r"(^|[^a-z])(auth$|bearer|cookie|dsn)(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PAIR = re.compile(
+    r"""["']?name["']?\s*:\s*["']?(?P<name>[\w.-]+)["']?\s*(?:,|\n)\s*(?:-\s+)?["']?value["']?\s*:[ \t]*"""
+    r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^\n,}]+)"""
+)
+_CREDENTIALS = frozenset({"deploy_password", "deploy_signal_id"})
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value with this name is to be kept: password, secret, token, key, credential… in any case or style."""
+    return bool(_NAME.search(_CAMEL.sub("_", name).lower()))
+
+
+class Blanker:
+    """Replaces secret values wherever they appear, in the forms in which programs print them.
+
+    Immutable and safe to share between threads.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values = frozenset(values)
+
+    @classmethod
+    def of(cls, deployment: Deployment, manifests: Iterable[Mapping[str, Any]] = ()) -> Blanker:
+        """Know a deployment's secrets: its inputs', its config's, and those of `manifests`, its v1 Pods."""
+        found = set(_credentials(deployment))
+        found.update(_named(deployment.inputs, keys=True))
+        # In a v1 Pod `key`, `secretName` and their like are names of things, not secrets: only pairs count there.
+        found.update(_named(deployment.config, keys=deployment.group != KUBELET_GROUP))
+        for manifest in manifests:
+            found.update(_named(manifest, keys=False))
+        return cls(found)
+
+    @classmethod
+    def of_credentials(cls, deployment: Deployment) -> Blanker:
+        """Know only what Heat gave the deployment to signal with: deploy_password and deploy_signal_id."""
+        return cls(_credentials(deployment))
+
+    def __add__(self, other: Blanker) -> Blanker:
+        return Blanker(self._values | other._values)
+
+    def text(self, text: str) -> str:
+        """Give the text with every secret replaced by `***`."""
+        return self._pattern.sub(BLANK, text) if self._pattern else text
+
+    def value(self, value: Any) -> Any:
+        """Give a JSON value with every text in it blanked, names of maps included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(str(name)): self.value(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return BLANK if self.text(str(value)) != str(value) else value
+        return value
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        forms = {form for value in self._values for part in _parts(value) for form in _forms(part)}
+        if not forms:
+            return None
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        return re.compile("|".join(_expression(form) for form in ordered))
+
+
+def _credentials(deployment: Deployment) -> Iterator[str]:
+    for name in _CREDENTIALS:
+        value = deployment.inputs.get(name)
+        if isinstance(value, str) and value:
+            yield value
+            if name == "deploy_signal_id":
+                yield from _of_url(value)
+
+
+def _of_url(url: str) -> Iterator[str]:
+    """The parts of a pre-signed URL that give its power away when they stand alone."""
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        return
+    if query:
+        yield query
+        for name, value in parse_qsl(query):
+            if is_secret_name(name):
+                yield value
+
+
+def _named(value: Any, *, keys: bool, depth: int = 0) -> Iterator[str]:
+    """Walk maps and lists: {name, value} pairs as of env and inputs, and with `keys` all under a secret name."""
+    if depth > _DEPTH:
+        return
+    if isinstance(value, str):
+        yield from _in_text(value)
+    elif isinstance(value, Mapping):
+        name = value.get("name")
+        if isinstance(name, str) and is_secret_name(name) and "value" in value:
+            yield from _leaves(value["value"])
+        for key, item in value.items():
+            if keys and is_secret_name(str(key)):
+                yield from _leaves(item)
+            yield from _named(item, keys=keys, depth=depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _named(item, keys=keys, depth=depth + 1)
+
+
+def _in_text(text: str) -> Iterator[str]:
+    """Find {name, value} pairs in YAML or JSON that may not even parse; its faults are shown to people too."""
+    for found in _PAIR.finditer(text):
+        if is_secret_name(found["name"]):
+            value = found["value"].strip()
+            yield value
+            if value[0] == value[-1] and value[0] in "\"'" and len(value) > 1:
+                yield value[1:-1]
+
+
+def _leaves(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        if depth <= _DEPTH:
+            for item in value:
+                yield from _leaves(item, depth + 1)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def _parts(value: str) -> Iterator[str]:
+    """The value itself and, where it has several lines, each line: logs print them one by one."""
+    stripped = value.strip()
+    if not _worth(stripped):
+        return
+    yield value if value == stripped else stripped
+    lines = stripped.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= _STANDS_ALONE_BELOW)
+
+
+def _worth(value: str) -> bool:
+    if len(value) < _LEAST or value.lower() in _TRIVIAL:
+        return False
+    return not (value.isdigit() and len(value) < _DIGITS_LEAST)
+
+
+def _forms(value: str) -> Iterator[str]:
+    yield value
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield html.escape(value)
+    yield html.escape(value, quote=False)
+    yield repr(value)[1:-1]
+    try:
+        yield from (quote(value, safe=""), quote(value), quote_plus(value))
+    except UnicodeEncodeError:
+        return  # a lone surrogate has no URL form
+
+
+def _expression(form: str) -> str:
+    escaped = re.escape(form)
+    if len(form) >= _STANDS_ALONE_BELOW:
+        return escaped
+    return rf"(?<![A-Za-z0-9]){escaped}(?![A-Za-z0-9])"
