@@ -59,5 +59,9 @@ class StoreError(AgentError):
     """The store cannot be opened, is damaged, or was written by a newer release."""
 
 
+class DamagedStoreError(StoreError):
+    """The store's file is no SQLite database any more."""
+
+
 class ModeError(AgentError):
     """Both ways in, `run` and `hook`, are used on one node."""

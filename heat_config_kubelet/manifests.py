@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from .clock import Clock
 from .log import Log
 from .manifest_dir import Found, ManifestDir, Mark, file_name, render
 from .store import REMOVING, WRITING, WRITTEN, Entry, PodRow, Store
@@ -39,14 +40,15 @@ class Manifests:
         directory: ManifestDir,
         in_runtime: Callable[[str], bool],
         log: Log,
-        time: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._directory = directory
         self._in_runtime = in_runtime
         self._log = log
-        self._time = time
+        self._clock = clock
         self._seen: set[str] = set()
+        self._removed_at: dict[str, float] = {}
 
     def rows(self) -> tuple[PodRow, ...]:
         """Our manifests as the store has them."""
@@ -64,7 +66,7 @@ class Manifests:
             for row in self._store.pods():
                 there = found.get(row.file)
                 if row.phase == WRITING and there and there.mark and there.mark.uid == row.uid:
-                    self._store.set_phase(row, WRITTEN, self._time())
+                    self._store.set_phase(row, WRITTEN, self._clock.wall())
                 elif row.phase == WRITING:
                     self._store.drop_pod(row.key)
             self._adopt(found.values())
@@ -93,7 +95,7 @@ class Manifests:
                     file_hash=each.file_hash,
                     grace=each.grace,
                     phase=WRITTEN,
-                    since=self._time(),
+                    since=self._clock.wall(),
                 )
             )
             taken.add(each.key)
@@ -108,7 +110,7 @@ class Manifests:
         if not rows:
             return
         with self._store.transaction():
-            removing = [self._store.set_phase(row, REMOVING, self._time()) for row in rows]
+            removing = [self._store.set_phase(row, REMOVING, self._clock.wall()) for row in rows]
         self._unlink(removing)
         for row in rows:
             self._log.info("manifest removed", pod=row.key, deployment=row.identity, file=row.file)
@@ -125,12 +127,11 @@ class Manifests:
         `visible` are the UIDs that the kubelet shows, None where it does not answer. A pod that is still there when
         its grace period, 10 s and `patience` seconds are over is given as overdue, and forgotten too.
         """
-        now = self._time()
         ended = []
         for row in self._store.pods():
             if row.phase != REMOVING:
                 continue
-            waited = max(0.0, now - row.since)
+            waited = self._waited(row)
             if self._is_gone(row, visible, waited):
                 ended.append(Removed(row, overdue=False))
             elif waited > row.grace + GONE_AFTER_GRACE + patience:
@@ -143,6 +144,14 @@ class Manifests:
             level = self._log.warning if each.overdue else self._log.info
             level("pod still there" if each.overdue else "pod gone", pod=each.row.key, deployment=each.row.identity)
         return tuple(ended)
+
+    def may_be_gone(self) -> bool:
+        """Whether a pod being removed has left the runtime: then it is worth asking the kubelet."""
+        return any(row.phase == REMOVING and not self._in_runtime(row.uid) for row in self._store.pods())
+
+    def _waited(self, row: PodRow) -> float:
+        removed_at = self._removed_at.setdefault(row.uid, self._clock.steady_since(row.since))
+        return self._clock.steady() - removed_at
 
     def _is_gone(self, row: PodRow, visible: frozenset[str] | None, waited: float) -> bool:
         if visible is not None and row.uid in visible:
@@ -168,7 +177,7 @@ class Manifests:
         written = [replace(row, file_hash=self._directory.write(row.file, _content(row, pod))) for row, pod in fresh]
         self._directory.sync()
         with self._store.transaction():
-            done = tuple(self._store.set_phase(row, WRITTEN, self._time()) for row in written)
+            done = tuple(self._store.set_phase(row, WRITTEN, self._clock.wall()) for row in written)
         for row in done:
             self._log.info("manifest written", pod=row.key, deployment=row.identity, file=row.file)
         return done
@@ -186,7 +195,7 @@ class Manifests:
             file_hash="",
             grace=float(pod.grace_seconds),
             phase=WRITING,
-            since=self._time(),
+            since=self._clock.wall(),
         )
 
 

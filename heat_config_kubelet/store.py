@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .deployments import read
-from .errors import MetadataError, StoreError
+from .errors import DamagedStoreError, MetadataError, StoreError
+from .log import Log
 from .values import Deployment, Identity, PodKey, Result, Source
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -171,8 +172,10 @@ class Store:
             connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
             store = cls(connection, path)
             store._prepare()
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{path}: {error}", hint="is there room, and may it be written?") from error
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path}: {error}", hint="`heat-config-kubelet resume` starts a new one") from error
+            raise DamagedStoreError(f"{path}: {error}", hint="the next pass begins a new one") from error
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from error
         return store
@@ -368,6 +371,27 @@ class Store:
         )
         self.event(entry_id, "signal " + signal, answer, now)
 
+    def skip(self, entry_id: str, signal: str, why: str, now: float) -> None:
+        """Note that an entry is never answered by us."""
+        self._db.execute(
+            "UPDATE entry SET state = ?, decided_at = ?, signal = ?, answer = ?, hook = '' WHERE id = ?",
+            (DONE, now, signal, why, entry_id),
+        )
+        self.event(entry_id, "skipped", why, now)
+
+    def drop_vanished_signals(self, now: float) -> tuple[str, ...]:
+        """Drop what is still to be signalled for entries that have vanished; gives their ids."""
+        rows = self._db.execute(
+            "SELECT id, EXISTS (SELECT 1 FROM entry AS other WHERE other.vanished_at IS NULL"
+            " AND other.stack_id = entry.stack_id AND other.resource_name = entry.resource_name)"
+            " FROM entry WHERE vanished_at IS NOT NULL AND signal = ?",
+            (PENDING,),
+        ).fetchall()
+        for entry_id, followed in rows:
+            why = "superseded by a newer configuration" if followed else "vanished from the metadata"
+            self.set_signal(entry_id, DROPPED, why, now)
+        return tuple(entry_id for entry_id, _ in rows)
+
     def event(self, entry_id: str, kind: str, text: str, now: float) -> None:
         """Add a line to the timeline."""
         self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", (now, entry_id, kind, text))
@@ -424,6 +448,20 @@ class Store:
             "DELETE FROM entry WHERE vanished_at < ? AND signal <> ?", (now - _VANISHED_KEPT_SECONDS, PENDING)
         )
         self._db.execute("DELETE FROM event WHERE rowid <= (SELECT MAX(rowid) FROM event) - ?", (_EVENTS_KEPT,))
+
+
+def open_or_restart(path: Path, now: float, log: Log) -> Store:
+    """Open the store; a damaged one is moved aside and a new one begun.
+
+    The manifests are recognised by their marks then, so the pods keep running. Raises StoreError where the store
+    is a newer release's or the disk cannot be written.
+    """
+    try:
+        return Store.open(path)
+    except DamagedStoreError as error:
+        aside = set_aside(path, now)
+        log.error("store damaged, a new one begun", problem=error.message, kept=aside)
+        return Store.open(path)
 
 
 def set_aside(path: Path, now: float) -> Path:

@@ -1,0 +1,130 @@
+"""The way in for os-collect-config: `run`, what its `command` calls when metadata has changed.
+
+Runs os-apply-config, records what is now wanted, makes sure that the loop runs, and returns, so that polling
+goes on. It waits for no pod. A fault that a second try cannot mend is logged and not an exit status: with one,
+os-collect-config would run the command again at every poll (os_collect_config/collect.py, main).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from .clock import Clock
+from .errors import ModeError
+from .log import Log
+from .metadata import read_sources, source_files
+from .settings import Settings
+from .store import Recorded, Store, open_or_restart
+from .wake import Wake
+
+RUN, HOOK = "run", "hook"
+APPLIED = "os-apply-config"
+"""Name of the store's setting that tells os-apply-config's last outcome: JSON [time, problem]."""
+
+
+def run(settings: Settings, environment: Mapping[str, str] | None = None, clock: Clock | None = None) -> int:
+    """Do one pass; gives the exit status. Raises AgentError where a second try can help."""
+    environment = os.environ if environment is None else environment
+    clock = clock or Clock()
+    log = Log(settings.log_level)
+    apply_config = _ApplyConfig(settings.os_apply_config, environment)
+    try:
+        store = open_or_restart(settings.store_file, clock.wall(), log)
+        record(settings, store, RUN, environment, clock, log)
+    finally:
+        problem = apply_config.wait()
+    if problem:
+        log.error("os-apply-config failed", problem=problem)
+    wake = Wake(settings.state_dir)
+    with store.transaction():
+        store.put(APPLIED, json.dumps([clock.wall(), problem]))
+        wake.raise_flag()
+    store.close()
+    wake.start_loop(settings)
+    return 1 if apply_config.again else 0
+
+
+def record(
+    settings: Settings, store: Store, mode: str, environment: Mapping[str, str], clock: Clock, log: Log
+) -> Recorded:
+    """Take in what the sources answered and start the loop. Raises ModeError, MetadataError."""
+    claim_mode(settings, store, mode)
+    sources = read_sources(source_files(environment, settings.os_collect_config_cache))
+    wake = Wake(settings.state_dir)
+    with store.transaction():
+        recorded = store.record(sources, mode, clock.wall())
+        wake.raise_flag()
+    wake.start_loop(settings)
+    for problem in recorded.problems:
+        log.warning("metadata ignored", problem=problem)
+    for identity in recorded.added:
+        log.info("deployment recorded", deployment=identity)
+    for identity in recorded.vanished:
+        log.info("deployment vanished", deployment=identity)
+    return recorded
+
+
+def claim_mode(settings: Settings, store: Store, mode: str) -> None:
+    """Let only one of the ways in, `run` and `hook`, be used on a node. Raises ModeError."""
+    if settings.mode not in ("auto", mode):
+        raise ModeError(
+            f"{settings.file}: [agent] mode = {settings.mode}, but `{mode}` was called",
+            hint="a node uses os-collect-config's command `run` or heat-agents' 55-heat-config with `hook`, not both",
+        )
+    before = store.get("mode")
+    if settings.mode == "auto" and before and before != mode:
+        raise ModeError(
+            f"`{mode}` was called on a node that uses `{before}`",
+            hint=f"take one of them away, and say which one stays: [agent] mode = run or hook in {settings.file}",
+        )
+    if before != mode:
+        store.put("mode", mode)
+
+
+class _ApplyConfig:
+    """os-apply-config, beside what we do ourselves; `again` says that a second try may help."""
+
+    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+        self.again = False
+        self._problem = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        parts = shlex.split(command)
+        if not parts:
+            return
+        program = shutil.which(parts[0]) or str(Path(sys.executable).with_name(parts[0]))
+        try:
+            self._process = subprocess.Popen(
+                [program, *parts[1:]],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            self._problem = f"{program}: {error.strerror or error} ([agent] os_apply_config)"
+
+    def wait(self) -> str:
+        """Wait for its end; gives what went wrong, empty where nothing did."""
+        if self._process is None:
+            return self._problem
+        told, _ = self._process.communicate()
+        code = self._process.returncode
+        if code == 0:
+            return ""
+        lines = told.decode("utf-8", "replace").strip().splitlines()
+        # 1 is its word for templates or metadata that do not fit (os_apply_config/apply_config.py, main).
+        self.again = code != 1
+        return f"exit status {code}: {_safe(lines)}"
+
+
+def _safe(lines: list[str]) -> str:
+    """The line that says what failed; what a template's own script printed may hold anything and is left out."""
+    own = [line for line in lines if "[ERROR]" in line]
+    return own[-1][:300] if own else "no message of its own"
