@@ -1,0 +1,112 @@
+"""Gives each node of the lab a number of its own on this machine, and with it what must not be shared.
+
+A node holds its number by a lock, which ends with its process whatever happens to that. A guard, a process of its
+own, then ends what the node has left running; should that fail too, whoever takes the number next does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .cgroup import Cgroup
+
+_FOLDER = Path("/run/heat-config-kubelet-lab")
+_MOST = 100
+
+
+class SlotError(Exception):
+    """No number is free."""
+
+
+class Slot:
+    """A number, while it is held."""
+
+    def __init__(self, number: int, lock: int) -> None:
+        self.number = number
+        self._lock = lock
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cgroup(self) -> Cgroup:
+        """The control group of all its processes."""
+        return cgroup_of(self.number)
+
+    @property
+    def bridge(self) -> str:
+        """The network interface that its pods are connected to."""
+        return bridge_of(self.number)
+
+    @property
+    def subnet(self) -> str:
+        """The addresses of its pods; of the range that RFC 2544 keeps for labs."""
+        return f"198.18.{self.number}.0/24"
+
+    def watch(self) -> None:
+        """Start the guard: it cleans up when this process ends without `release`."""
+        program = [sys.executable, "-m", "lab.slots", str(self.number)]
+        self._guard = subprocess.Popen(
+            program, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def release(self) -> None:
+        """End all that runs in it, leave nothing behind, and give the number back."""
+        clean(self.number)
+        if self._guard and self._guard.stdin:
+            self._guard.stdin.write(b"released")
+            self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
+        os.close(self._lock)
+
+
+def claim() -> Slot:
+    """Take the lowest free number; raises SlotError."""
+    _FOLDER.mkdir(exist_ok=True, mode=0o755)
+    for number in range(_MOST):
+        lock = os.open(_FOLDER / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        clean(number)
+        return Slot(number, lock)
+    raise SlotError(f"all {_MOST} numbers for nodes of the lab are taken; see {_FOLDER}")
+
+
+def cgroup_of(number: int) -> Cgroup:
+    """The control group that goes with a number."""
+    return Cgroup(f"lab-{number}")
+
+
+def bridge_of(number: int) -> str:
+    """The bridge that goes with a number."""
+    return f"lab{number}"
+
+
+def clean(number: int) -> None:
+    """End and remove whatever a node with this number has left."""
+    group = cgroup_of(number)
+    group.kill()
+    group.remove()
+    if Path("/sys/class/net", bridge_of(number)).exists():
+        subprocess.run(["ip", "link", "delete", bridge_of(number)], check=True)
+
+
+def _guard(number: int) -> None:
+    """Wait for the end of the process that has started us, and clean up where it has not."""
+    if sys.stdin.buffer.read() == b"released":
+        return
+    lock = os.open(_FOLDER / str(number), os.O_RDWR)
+    with contextlib.suppress(BlockingIOError):  # then somebody else has the number already, and has cleaned up
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        clean(number)
+
+
+if __name__ == "__main__":
+    _guard(int(sys.argv[1]))
