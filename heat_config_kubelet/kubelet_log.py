@@ -10,6 +10,7 @@ Not for: containers' logs (`kubelet_api.py`).
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,24 +83,30 @@ class KubeletLog:
             return LogPosition()
         return LogPosition(state.st_ino, state.st_size)
 
-    def lines_since(self, position: LogPosition) -> tuple[str, ...]:
-        """Give the whole lines written after `position`, oldest first; the last ones where they are very many.
+    def read(self, position: LogPosition) -> tuple[tuple[str, ...], LogPosition]:
+        """Give the whole lines written after `position`, oldest first, and the position after them.
 
-        A file that was cut or replaced meanwhile is read from its beginning, the replaced one's rest before it
-        where it lies beside as `<file>.1`. Raises nothing: a log that cannot be read has no lines.
+        Where they are very many (MOST_BYTES, MOST_LINES), the last of them. A file that was cut or replaced
+        meanwhile is read from its beginning, the replaced one's rest before it where it lies beside as `<file>.1`.
+        Raises nothing: a log that cannot be read has no lines.
         """
-        if self.file is None:
-            after = (f"--after-cursor={position.cursor}",) if position.cursor else ("--boot",)
-            told = self._run(self._journalctl(*after, f"--lines={MOST_LINES}"))
-            return tuple(line for line in told.splitlines() if not line.startswith("-- "))
-        return _file_lines(self.file, position)
+        if self.file is not None:
+            return _read_file(self.file, position)
+        after = (f"--after-cursor={position.cursor}",) if position.cursor else ("--boot",)
+        told = self._run(self._journalctl(*after, f"--lines={MOST_LINES}"))
+        lines = tuple(line for line in told.splitlines() if not line.startswith("-- "))
+        return lines, LogPosition(cursor=_cursor(told) or position.cursor)
+
+    def lines_since(self, position: LogPosition) -> tuple[str, ...]:
+        """Give what `read` gives, without the new position."""
+        return self.read(position)[0]
 
     def last(self, count: int) -> tuple[str, ...]:
         """Give the last `count` lines that are in the log now, for `last_lines` to choose from. Raises nothing."""
-        if self.file is None:
-            told = self._run(self._journalctl(f"--lines={count}"))
-            return tuple(line for line in told.splitlines() if not line.startswith("-- "))
-        return _file_lines(self.file, LogPosition())[-count:]
+        if self.file is not None:
+            return _read_file(self.file, LogPosition())[0][-count:]
+        told = self._run(self._journalctl(f"--lines={count}"))
+        return tuple(line for line in told.splitlines() if not line.startswith("-- "))
 
     def _journalctl(self, *more: str) -> tuple[str, ...]:
         return ("journalctl", "--unit", self.unit, "--output=cat", "--quiet", "--no-pager", "--show-cursor", *more)
@@ -110,29 +117,29 @@ def _cursor(told: str) -> str:
     return found[-1] if found else ""
 
 
-def _file_lines(file: Path, position: LogPosition) -> tuple[str, ...]:
-    content = b""
+def _read_file(file: Path, position: LogPosition) -> tuple[tuple[str, ...], LogPosition]:
+    former = b""
     try:
         with file.open("rb") as handle:
-            state = handle.seek(0, 2), file.stat().st_ino
-            size, inode = state
-            same = position.inode in (0, inode) and position.offset <= size
+            state = os.fstat(handle.fileno())
+            same = position.inode in (0, state.st_ino) and position.offset <= state.st_size
             if not same:
-                content = _rest_of_former(file, position)
-            start = max(position.offset if same else 0, size - MOST_BYTES)
+                former = _rest_of_former(file, position)
+            start = max(position.offset if same else 0, state.st_size - MOST_BYTES)
             handle.seek(start)
-            content += handle.read(size - start)
+            content = handle.read(state.st_size - start)
     except OSError:
-        return ()
+        return (), position
     whole = content[: content.rfind(b"\n") + 1]
-    return tuple(whole.decode("utf-8", "replace").splitlines())
+    lines = (former + whole).decode("utf-8", "replace").splitlines()
+    return tuple(lines), LogPosition(state.st_ino, start + len(whole))
 
 
 def _rest_of_former(file: Path, position: LogPosition) -> bytes:
     former = file.with_name(file.name + ".1")
     try:
         with former.open("rb") as handle:
-            if former.stat().st_ino != position.inode:
+            if os.fstat(handle.fileno()).st_ino != position.inode:
                 return b""
             handle.seek(position.offset)
             return handle.read(MOST_BYTES)
