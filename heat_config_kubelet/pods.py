@@ -1,0 +1,222 @@
+"""From a deployment's config to checked v1 Pods.
+
+A config is a map or a text (YAML or JSON) with one v1 Pod, several documents, a List, a PodList, or the old
+ContainerManifest. docs/pods.md has the whole of what is taken, converted and checked.
+
+Not for: what the agent adds to a manifest before it writes it (see `manifest_dir.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from . import checks, containermanifest, strict_yaml
+from .errors import PodError
+from .schema import Findings
+from .values import Identity, Pod, PodKey
+
+DEFAULT_NAMESPACE = "default"
+
+_SERVER_SET = frozenset(("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink"))
+"""Metadata that an API server sets and `kubectl get -o yaml` shows: meant for nobody, left out."""
+_LISTS = ("List", "PodList")
+_OLD_API = ("v1beta1", "v1beta2", "v1beta3")
+_TEMPLATES = frozenset(
+    ("DaemonSet", "Deployment", "Job", "PodTemplate", "ReplicaSet", "ReplicationController", "StatefulSet")
+)
+_BASE_LENGTH = 40
+_HASH_LENGTH = 8
+
+
+class _Document(NamedTuple):
+    """One manifest of the config, as given, and where it stands."""
+
+    place: str
+    content: Any
+    pod_list: bool = False
+    """Whether it is an item of a PodList, whose items need no apiVersion and kind."""
+
+
+def pods_of(config: object, *, identity: Identity, strict: bool = True, node_name: str = "") -> tuple[Pod, ...]:
+    """Give the checked v1 Pods that a deployment's config has, in its order.
+
+    `config` is a map, a text, or None. A pod without a name gets one from the identity, the same whatever the
+    content. With `strict=False` fields that no kubelet reads are warnings, not faults. `node_name` is for the
+    check of the whole name's length. Raises PodError with every fault found; also where there is no pod at all.
+    """
+    faults: list[str] = []
+    documents = list(_flat(_read(config), faults))
+    if not documents and not faults:
+        faults.append("the config has no pod")
+    pods: list[Pod] = []
+    unnamed = 0
+    for document in documents:
+        pod, generated = _pod(document, identity, unnamed, len(documents) > 1, strict, node_name, faults)
+        unnamed += generated
+        if pod:
+            pods.append(pod)
+    _check_names(pods, faults)
+    if faults:
+        raise PodError(tuple(faults))
+    return tuple(pods)
+
+
+def _read(config: object) -> list[Any]:
+    if config is None:
+        return []
+    if isinstance(config, str):
+        return strict_yaml.documents(config)
+    if isinstance(config, dict):
+        strict_yaml.check_value(config)
+        return [config]
+    raise PodError((f"the config must be a map or a text, not a {type(config).__name__}",))
+
+
+def _flat(documents: list[Any], faults: list[str]) -> Iterator[_Document]:
+    """Give every manifest, lists opened; empty documents are passed over."""
+    for index, content in enumerate(documents):
+        place = f"document {index + 1}" if len(documents) > 1 else ""
+        yield from _opened(_Document(place, content), faults)
+
+
+def _opened(document: _Document, faults: list[str]) -> Iterator[_Document]:
+    place, content = document.place, document.content
+    if content is None or content == "" or content == {}:
+        return
+    if not isinstance(content, dict):
+        faults.append(f"{place or 'the config'}: must be a map with a Pod, not {_kind_of(content)}")
+        return
+    if content.get("kind") not in _LISTS:
+        yield document
+        return
+    kind, items = content["kind"], content.get("items")
+    for name in content.keys() - {"apiVersion", "kind", "items", "metadata"}:
+        faults.append(f"{_dotted(place, name)}: unknown field; a {kind} has items")
+    if content.get("apiVersion") != "v1":
+        faults.append(f"{_dotted(place, 'apiVersion')}: must be v1")
+    if not isinstance(items, list):
+        if items is not None:
+            faults.append(f"{_dotted(place, 'items')}: must be a list, not {_kind_of(items)}")
+        return
+    for index, item in enumerate(items):
+        yield from _opened(_Document(_dotted(place, f"items[{index}]"), item, kind == "PodList"), faults)
+
+
+def _dotted(place: str, name: str) -> str:
+    return f"{place}: {name}" if place.startswith("document") and ":" not in place else f"{place}.{name}".strip(".")
+
+
+def _kind_of(value: object) -> str:
+    return {str: "a text", list: "a list", bool: "true or false"}.get(type(value), "a number")
+
+
+def _pod(
+    document: _Document,
+    identity: Identity,
+    unnamed: int,
+    several: bool,
+    strict: bool,
+    node_name: str,
+    faults: list[str],
+) -> tuple[Pod | None, bool]:
+    """Check one manifest; the faults are added. The second value says whether its name had to be made."""
+    findings = Findings(strict=strict)
+    v1 = _to_v1(document, findings)
+    if v1 is None:
+        faults.extend(_placed(document.place, "", findings.faults))
+        return None, False
+    metadata = v1.get("metadata")
+    metadata = dict(metadata) if isinstance(metadata, dict) else {} if metadata is None else metadata
+    generated = isinstance(metadata, dict) and metadata.get("name") in (None, "")
+    if isinstance(metadata, dict):
+        if generated:
+            metadata["name"] = generated_name(identity, unnamed)
+        if metadata.get("namespace") in (None, ""):
+            metadata["namespace"] = DEFAULT_NAMESPACE
+        metadata = {name: value for name, value in metadata.items() if name not in _SERVER_SET}
+    clean = checks.check_pod({**v1, "metadata": metadata}, findings, node_name=node_name)
+    found = clean.get("metadata", {})
+    key = PodKey(str(found.get("namespace", "")), str(found.get("name", "")))
+    where = f"{document.place} ({key.name})" if several and key.name else document.place
+    faults.extend(_placed(where, key.name if several else "", findings.faults))
+    if findings.faults or not key.name:
+        return None, generated
+    return Pod(key, _manifest(clean), content_hash(document.content, key), tuple(findings.warnings)), generated
+
+
+def _placed(place: str, name: str, messages: list[str]) -> Iterator[str]:
+    prefix = place or name
+    return (f"{prefix}: {message}" if prefix else message for message in messages)
+
+
+def _to_v1(document: _Document, findings: Findings) -> dict[str, Any] | None:
+    """Give the v1 Pod of a manifest, not checked yet; None where it is something else, which is a fault."""
+    content: dict[str, Any] = document.content
+    if containermanifest.is_container_manifest(content):
+        pod, faults = containermanifest.convert(content)
+        findings.faults.extend(faults)
+        return pod
+    if document.pod_list:
+        content = {"apiVersion": "v1", "kind": "Pod", **content}
+    kind = content.get("kind")
+    if content.get("apiVersion") in _OLD_API:
+        findings.fault("apiVersion", f"no supported kubelet knows {content['apiVersion']}; write a v1 Pod")
+        return None
+    if kind not in (None, "", "Pod"):
+        mend = (
+            "; take its spec.template and write it as a v1 Pod" if kind in _TEMPLATES else "; a kubelet runs pods only"
+        )
+        findings.fault("kind", f"must be Pod, List or PodList, not {_shown(kind)}{mend}")
+        return None
+    if "containers" in content and "spec" not in content:
+        findings.fault(
+            "containers",
+            'belong below "spec" of a v1 Pod (apiVersion: v1, kind: Pod); the old ContainerManifest needs a "version"',
+        )
+        return None
+    return content
+
+
+def _shown(value: object) -> str:
+    return f"{value:.60}" if isinstance(value, str) else _kind_of(value)
+
+
+def _manifest(clean: dict[str, Any]) -> dict[str, Any]:
+    """Give what is to be written: no status, and the grace period that the kubelet would take (defaults.go)."""
+    manifest = {name: value for name, value in clean.items() if name != "status"}
+    if manifest["spec"].get("terminationGracePeriodSeconds", 0) < 0:
+        manifest["spec"]["terminationGracePeriodSeconds"] = 1
+    return manifest
+
+
+def _check_names(pods: list[Pod], faults: list[str]) -> None:
+    seen: set[PodKey] = set()
+    for pod in pods:
+        if pod.key in seen:
+            faults.append(f"metadata.name: two pods of the config have the name {pod.key}; give them different names")
+        seen.add(pod.key)
+
+
+def content_hash(document: object, key: PodKey) -> str:
+    """Give the SHA-256 (hex) of a manifest as the config gives it, and of the name it runs under.
+
+    Conversions and defaults are not in it, so that no newer agent restarts a pod that nobody changed.
+    """
+    canonical = {"document": document, "name": key.name, "namespace": key.namespace}
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def generated_name(identity: Identity, index: int) -> str:
+    """Give the name of the index-th pod of an identity that has none of its own.
+
+    Of the resource's name and a hash of the identity, as several stacks may have a resource of one name on one
+    server. Nothing of the content is in it.
+    """
+    base = re.sub(r"[^a-z0-9]+", "-", identity.resource_name.lower())[:_BASE_LENGTH].strip("-") or "pod"
+    digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    return f"{base}-{digest}" if index == 0 else f"{base}-{digest}-{index + 1}"
