@@ -70,11 +70,11 @@ class Decision:
 def next_attempt(attempts: int, now: float, rng: random.Random, retry_after: float | None = None) -> float:
     """Say when to send again after `attempts` (1 or more) that failed, in seconds since the epoch.
 
-    About 1 s after the first, doubling up to 60 s, each between three and five quarters of that so that nodes
-    that failed together do not come back together. A server's Retry-After (seconds) is waited for, up to an hour.
+    About 1 s after the first, doubling up to 60 s, each spread from a quarter less to a quarter more so that
+    nodes that failed together do not come back together. A server's Retry-After (seconds) is waited for, up to an hour.
     """
     doubled = FIRST_RETRY_SECONDS * 2.0 ** min(max(attempts, 1) - 1, 16)
-    delay = min(doubled * (0.75 + 0.5 * rng.random()), LONGEST_RETRY_SECONDS)
+    delay = min(doubled, LONGEST_RETRY_SECONDS / 1.25) * (0.75 + 0.5 * rng.random())
     if retry_after is not None and retry_after > 0:
         asked = min(retry_after, LONGEST_RETRY_AFTER_SECONDS)
         delay = max(delay, asked * (1 + 0.1 * rng.random()))
