@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """`wall` gives seconds since the epoch, `steady` seconds that only ever go forward."""
+    """`wall` gives seconds since the epoch, `steady` seconds that only ever go forward; `sleep` waits some."""
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def steady_since(self, wall: float) -> float:
         """Translate a stored time of day: the steady time that it was then, never in the future."""

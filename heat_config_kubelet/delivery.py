@@ -1,19 +1,34 @@
-"""Sends results beside the loop's own work: a few threads, so that one endpoint that hangs holds up nobody.
+"""Delivers results from the outbox, beside the loop's own work: an endpoint that hangs holds up nobody.
 
-When to send is said in `outbox.py`, how in `signals.py`; the store is only touched by the loop's own thread.
+A few threads make the attempts; the store is only touched by the loop's own thread. When to send is said in
+`outbox.py`, how in `signals.py`, what in `result.py`.
 """
 
 from __future__ import annotations
 
 import queue
+import random
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from .signals import Answer, AnswerKind
+from .ledger import Ledger
+from .outbox import Listed, Parcel, Step, decide, next_attempt
+from .result import signal_body
+from .secrets import Blanker
+from .settings import Settings
+from .signals import Answer, AnswerKind, body_limit, url_expiry
+from .store import DELIVERED, DROPPED, PENDING, REFUSED, UNSENT, Entry
 from .values import Deployment
 
 THREADS = 4
+_LONGEST_PAUSE = 60.0
+_STATES = {
+    AnswerKind.ACCEPTED: DELIVERED,
+    AnswerKind.REFUSED: REFUSED,
+    AnswerKind.EXPIRED: DROPPED,
+    AnswerKind.NOTHING: UNSENT,
+}
 
 
 class CanSend(Protocol):
@@ -24,6 +39,85 @@ class CanSend(Protocol):
 
 
 class Delivery:
+    """Every result that is still to be signalled. `notify` is called, from a thread, when an attempt has ended."""
+
+    def __init__(
+        self, ledger: Ledger, sender: CanSend, settings: Settings, notify: Callable[[], None], rng: random.Random
+    ) -> None:
+        self._ledger = ledger
+        self._threads = _Threads(sender, notify)
+        self._settings = settings
+        self._rng = rng
+
+    def advance(self) -> None:
+        """Take in what has been answered and send what is due."""
+        for entry_id, answer in self._threads.ended():
+            entry = self._ledger.entries.get(entry_id)
+            if entry is not None and entry.signal == PENDING:
+                self._note(entry, answer)
+        pending = self._pending()
+        if not pending or self._ledger.has_news():
+            return  # a configuration that `run` has just superseded is not signalled any more
+        listed = self._listed()
+        for entry in pending:
+            self._consider(entry, listed)
+
+    def pause(self) -> float | None:
+        """Seconds until a signal is due; None where none is pending."""
+        pauses = [_LONGEST_PAUSE] if self._threads.under_way else []
+        now = self._ledger.clock.wall()
+        pauses += [min(max(entry.next_attempt - now, 0.05), _LONGEST_PAUSE) for entry in self._pending()]
+        return min(pauses, default=None)
+
+    def _pending(self) -> list[Entry]:
+        return [
+            entry
+            for entry in self._ledger.entries.values()
+            if entry.signal == PENDING and entry.deployment.id not in self._threads.under_way
+        ]
+
+    def _listed(self) -> list[Listed]:
+        entries = self._ledger.entries.values()
+        owners = {
+            identity: self._ledger.owner(identity) for identity in {entry.deployment.identity for entry in entries}
+        }
+        return [
+            Listed(
+                entry.deployment.id,
+                entry.deployment.identity,
+                owner=owners[entry.deployment.identity] in (entry, None),
+                settled=entry.signal not in ("", PENDING),
+            )
+            for entry in entries
+        ]
+
+    def _consider(self, entry: Entry, listed: list[Listed]) -> None:
+        deployment = entry.deployment
+        parcel = Parcel(
+            id=deployment.id,
+            identity=deployment.identity,
+            transport=deployment.transport,
+            decided_at=entry.decided_at or 0.0,
+            attempts=entry.attempts,
+            next_attempt=entry.next_attempt,
+            expires_at=url_expiry(deployment, self._settings.cfn_url_lifetime),
+        )
+        decision = decide(parcel, listed, self._ledger.clock.wall(), max_age=self._settings.signal_max_age)
+        if decision.step is Step.DROP:
+            self._ledger.note_signal(entry, DROPPED, decision.reason)
+        elif decision.step is Step.SEND and entry.result is not None:
+            limit = body_limit(deployment.transport)
+            self._threads.submit(deployment, signal_body(entry.result, deployment, Blanker.of(deployment), limit))
+
+    def _note(self, entry: Entry, answer: Answer) -> None:
+        if answer.final:
+            self._ledger.note_signal(entry, _STATES[answer.kind], answer.detail)
+            return
+        again = next_attempt(entry.attempts + 1, self._ledger.clock.wall(), self._rng, answer.retry_after)
+        self._ledger.note_retry(entry, answer.detail, again)
+
+
+class _Threads:
     """Attempts under way, by entry id."""
 
     def __init__(self, sender: CanSend, notify: Callable[[], None]) -> None:
@@ -35,7 +129,6 @@ class Delivery:
         self.under_way: set[str] = set()
 
     def submit(self, deployment: Deployment, body: bytes) -> None:
-        """Begin an attempt; `notify` is called when it has ended."""
         self.under_way.add(deployment.id)
         self._todo.put((deployment, body))
         if len(self._threads) < min(THREADS, len(self.under_way)):
@@ -43,14 +136,13 @@ class Delivery:
             thread.start()
             self._threads.append(thread)
 
-    def answers(self) -> list[tuple[str, Answer]]:
-        """Give the attempts that have ended since the last call."""
-        ended = []
+    def ended(self) -> list[tuple[str, Answer]]:
+        answers = []
         while not self._done.empty():
             entry_id, answer = self._done.get()
             self.under_way.discard(entry_id)
-            ended.append((entry_id, answer))
-        return ended
+            answers.append((entry_id, answer))
+        return answers
 
     def _work(self) -> None:
         while True:

@@ -21,12 +21,8 @@ from .errors import ModeError
 from .log import Log
 from .metadata import read_sources, source_files
 from .settings import Settings
-from .store import Recorded, Store, open_or_restart
+from .store import APPLIED, RUN, Recorded, Store, open_or_restart
 from .wake import Wake
-
-RUN, HOOK = "run", "hook"
-APPLIED = "os-apply-config"
-"""Name of the store's setting that tells os-apply-config's last outcome: JSON [time, problem]."""
 
 
 def run(settings: Settings, environment: Mapping[str, str] | None = None, clock: Clock | None = None) -> int:

@@ -81,6 +81,12 @@ SCHEMA_VERSION = len(_MIGRATIONS)
 _EVENTS_KEPT = 5000
 _VANISHED_KEPT_SECONDS = 7 * 86400.0
 
+RUN, HOOK = "run", "hook"
+"""The ways in: os-collect-config's command, and heat-agents' 55-heat-config. An entry has the one that brought it."""
+
+APPLIED = "os-apply-config"
+"""Setting of the store that tells os-apply-config's last outcome: JSON [time, problem]."""
+
 WANTED, WORKING, DONE = "wanted", "working", "done"
 """States of an entry: nothing done yet; pods being written or waited for, or its hook running; decided."""
 
@@ -245,6 +251,25 @@ class Store:
             if source.deployments is not None:
                 self._record_source(source.name, source.deployments, mode, now, added, problems)
         return Recorded(tuple(added), self._mark_vanished(now), tuple(problems))
+
+    def want_again(self, deployment: Deployment, source: str, mode: str, now: float) -> None:
+        """Take in one deployment by itself, one that was decided already to be done anew; in a transaction.
+
+        An entry that came this way before, of the same identity, vanishes: nobody else says that it has.
+        """
+        known = self._db.execute(
+            "SELECT state, data FROM entry WHERE id = ? AND vanished_at IS NULL", (deployment.id,)
+        ).fetchone()
+        if known is None:
+            self._db.execute(
+                "DELETE FROM entry_source WHERE source = ? AND entry_id IN"
+                " (SELECT id FROM entry WHERE stack_id = ? AND resource_name = ?)",
+                (source, *deployment.identity),
+            )
+            self._put_entry(deployment, source, mode, now)
+            self._mark_vanished(now)
+        elif known[0] == DONE:
+            self._restart_entry(deployment.id, known[1], now)
 
     def _record_source(
         self,

@@ -1,0 +1,153 @@
+"""The command line: one parser, one function a command; errors in one line, exit statuses documented.
+
+Commands import what they need when they are called, so that none pays for the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, settings
+from .errors import AgentError, StoreError
+
+EXIT_STATUS = "exit status: 0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        return int(given.function(given))
+    except AgentError as error:
+        return _failed(error, given.debug)
+    except sqlite3.Error as error:
+        return _failed(StoreError(f"the store: {error}", hint="is there room, and may it be written?"), given.debug)
+    except PermissionError as error:
+        return _failed(AgentError(f"{error.filename}: {error.strerror}", hint="this needs root"), given.debug)
+    except OSError as error:
+        return _failed(AgentError(f"{error.filename or 'system'}: {error.strerror or error}"), given.debug)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _failed(error: AgentError, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"heat-config-kubelet: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.status
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the whole command line's parser."""
+    top = argparse.ArgumentParser(
+        prog="heat-config-kubelet",
+        description="In-guest Heat agent for Kubernetes pods: group: kubelet deployments become static pods.",
+        epilog=EXIT_STATUS,
+    )
+    top.add_argument("--version", action="version", version=f"heat-config-kubelet {__version__}")
+    top.add_argument("--settings", type=Path, metavar="FILE", help=f"settings file (default {settings.SETTINGS_FILE})")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, epilog=EXIT_STATUS)
+        command.set_defaults(function=function)
+        return command
+
+    add("run", _run, "one pass: what os-collect-config's command calls when metadata has changed")
+    add("hook", _hook, "heat-agents' hook for group kubelet: a deployment on standard input, its result on output")
+    add("record", _record, "record the whole wanted state before heat-agents' 55-heat-config runs")
+    add("resume", _resume, "take up what a reboot or a crash cut short; for images without systemd")
+    add("loop", _loop, "drive what is pending until nothing is; started by run, resume or its systemd unit")
+    kubelet = add("kubelet-config", _kubelet_config, "write a standalone kubelet's configuration and certificates")
+    kubelet.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
+    add("check-cache", _check_cache, "drop what a power loss left damaged in os-collect-config's cache")
+    status = add("status", _status, "every deployment: what it wants, how far it is, what was signalled")
+    status.add_argument("--json", action="store_true", help="for machines")
+    return top
+
+
+def _settings(given: argparse.Namespace) -> settings.Settings:
+    return settings.load(given.settings)
+
+
+def _run(given: argparse.Namespace) -> int:
+    from .run import run
+
+    return run(_settings(given))
+
+
+def _record(given: argparse.Namespace) -> int:
+    from .hook_mode import record_all
+
+    return record_all(_settings(given))
+
+
+def _hook(given: argparse.Namespace) -> int:
+    from .hook_mode import failed_answer, hook
+
+    text = sys.stdin.read()
+    try:
+        answer = hook(_settings(given), text)
+    except AgentError as error:
+        answer = failed_answer(text, error)
+        print(f"heat-config-kubelet: {error}", file=sys.stderr)
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+def _resume(given: argparse.Namespace) -> int:
+    from .wake import Wake
+
+    found = _settings(given)
+    wake = Wake(found.state_dir)
+    if found.store_file.exists():
+        wake.raise_flag()
+        wake.start_loop(found)
+    return 0
+
+
+def _loop(given: argparse.Namespace) -> int:
+    from .loop_process import run_loop
+
+    os.umask(0o077)
+    return run_loop(_settings(given))
+
+
+def _kubelet_config(given: argparse.Namespace) -> int:
+    from .kubelet_config import write_kubelet_config
+
+    written = write_kubelet_config(_settings(given), output=given.output)
+    print(f"{written.file}: {'written' if written.changed else 'unchanged'}")
+    print(f"manifests {written.manifest_dir}, runtime {written.runtime_endpoint}, driver {written.cgroup_driver}")
+    if written.certificates_renewed:
+        print("certificates made anew")
+    return 0
+
+
+def _check_cache(given: argparse.Namespace) -> int:
+    from .collector_cache import drop_damaged
+
+    for path in drop_damaged(_settings(given).os_collect_config_cache):
+        print(f"{path}: damaged, removed; its source will count as changed")
+    return 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    from .overview import overview, table
+
+    rows = overview(_settings(given))
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(rows, indent=2) if given.json else table(rows))
+    return 1 if any(row["status_code"] for row in rows) else 0

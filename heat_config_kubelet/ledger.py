@@ -1,0 +1,114 @@
+"""The loop's own view of the store: the live entries, and every change that the loop makes to one.
+
+Each change is one transaction, and is in `entries` at once. News of others is taken in only by `take_news`, so
+that one step of the loop works on one state.
+"""
+
+from __future__ import annotations
+
+from .clock import Clock
+from .log import Log
+from .plan import owner_of
+from .signals import NO_SIGNAL
+from .store import DELIVERED, DROPPED, HOOK, PENDING, UNSENT, WANTED, WORKING, Entry, Store
+from .values import Identity, Result
+
+
+class Ledger:
+    """The live entries by id, in the order in which they were first seen."""
+
+    def __init__(self, store: Store, clock: Clock, log: Log) -> None:
+        self.store = store
+        self.clock = clock
+        self._log = log
+        self._version = -1
+        self.entries: dict[str, Entry] = {}
+
+    def has_news(self) -> bool:
+        """Whether another process has written since `take_news`."""
+        return self.store.version() != self._version
+
+    def take_news(self) -> bool:
+        """Read the entries again if another process has written; says whether it has."""
+        version = self.store.version()
+        if version == self._version:
+            return False
+        self._version = version
+        for entry_id in self.store.drop_vanished_signals(self.clock.wall()):
+            self._log.info("signal dropped", config=entry_id)
+        self._read()
+        return True
+
+    def _read(self) -> None:
+        self.entries = {entry.deployment.id: entry for entry in self.store.entries()}
+
+    def owner(self, identity: Identity) -> Entry | None:
+        """Give the entry whose content an identity's pods follow."""
+        return owner_of(entry for entry in self.entries.values() if entry.deployment.identity == identity)
+
+    def begin(self, entry: Entry) -> Entry:
+        """Note that work on an entry begins; gives it as it is then."""
+        if entry.state != WANTED:
+            return entry
+        entry_id = entry.deployment.id
+        with self.store.transaction():
+            self.store.set_state(entry_id, WORKING, self.clock.wall())
+            self.store.event(entry_id, "started", "", self.clock.wall())
+        self._read()
+        return self.entries[entry_id]
+
+    def elapsed(self, entry: Entry) -> float:
+        """Seconds since work on an entry began."""
+        return self.clock.steady() - self.clock.steady_since(entry.started_at or self.clock.wall())
+
+    def set_hook(self, entry: Entry, record: str) -> None:
+        """Note the process of an entry's hook."""
+        self.store.set_hook(entry.deployment.id, record)
+        self._read()
+
+    def decide(self, entry: Entry, outcome: Result) -> None:
+        """Note an entry's result, to be signalled where somebody waits for it."""
+        deployment = entry.deployment
+        silent = entry.mode == HOOK or deployment.transport == NO_SIGNAL
+        with self.store.transaction():
+            self.store.decide(deployment.id, outcome, UNSENT if silent else PENDING, self.clock.wall())
+        self._log.info(
+            "deployment decided",
+            deployment=deployment.identity,
+            action=deployment.action,
+            status_code=outcome.status_code,
+            config=deployment.id,
+        )
+        self._read()
+
+    def skip(self, entry: Entry, signal: str, why: str) -> None:
+        """Note that an entry is never answered by us."""
+        with self.store.transaction():
+            self.store.skip(entry.deployment.id, signal, why, self.clock.wall())
+        self._log.info("deployment skipped", deployment=entry.deployment.identity, why=why)
+        self._read()
+
+    def note_signal(self, entry: Entry, signal: str, why: str) -> None:
+        """Note what became of an entry's signal for good."""
+        entry_id = entry.deployment.id
+        attempts = entry.attempts + (signal != DROPPED)
+        with self.store.transaction():
+            self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts)
+        level = self._log.info if signal in (DELIVERED, UNSENT) else self._log.warning
+        level("signal " + signal, deployment=entry.deployment.identity, config=entry_id, answer=why)
+        self._read()
+
+    def note_retry(self, entry: Entry, why: str, again: float) -> None:
+        """Note that a signal was not taken, and when (seconds since the epoch) it is tried again."""
+        now = self.clock.wall()
+        attempts = entry.attempts + 1
+        with self.store.transaction():
+            self.store.set_signal(entry.deployment.id, PENDING, why, now, attempts=attempts, next_attempt=again)
+        self._log.warning(
+            "signal not taken",
+            deployment=entry.deployment.identity,
+            why=why,
+            attempt=attempts,
+            again_in=round(again - now, 1),
+        )
+        self._read()

@@ -1,0 +1,127 @@
+"""The loop as a process: puts its parts together, becomes the one loop, and runs it to its end."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from .cgroups import pod_exists
+from .clock import Clock
+from .delivery import Delivery
+from .errors import AgentError, ManifestError
+from .hook_queue import HookQueue
+from .kubelet_api import KubeletApi
+from .kubelet_config import KubeletAccess, discover, keep_certificates
+from .kubelet_log import KubeletLog
+from .kubelet_service import KubeletService
+from .kubelet_view import KubeletView
+from .ledger import Ledger
+from .log import Log
+from .loop import Loop, Parts
+from .manifest_dir import Found, ManifestDir
+from .manifests import Manifests
+from .options import check_defaults
+from .pod_judge import PodJudge
+from .settings import Settings
+from .signals import Sender
+from .store import Store, open_or_restart
+from .wake import Wake
+
+_MOST_LOG_BYTES = 1024 * 1024
+
+
+def run_loop(settings: Settings) -> int:
+    """Be the loop until nothing is pending; 0 too where another process is. Raises AgentError."""
+    check_defaults(settings.defaults, settings.file)
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wake = Wake(settings.state_dir)
+    if not wake.hold():
+        return 0
+    _keep_small(settings.state_dir / "loop.log")
+    log = Log(settings.log_level)
+    clock = Clock()
+    store = open_or_restart(settings.store_file, clock.wall(), log)
+    try:
+        Loop(assemble(settings, store, wake, log, clock)).run()
+    finally:
+        wake.let_go(clear_flag=False)
+        store.close()
+    return 0
+
+
+def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Clock) -> Parts:
+    """Put the real parts together."""
+    ledger = Ledger(store, clock, log)
+    access, broken = _access(settings, log)
+    directory = ManifestDir(access.manifest_dir) if not broken else _NoManifestDir(access.manifest_dir, broken)
+    api = KubeletApi(access)
+    kubelet_log = KubeletLog.of(settings)
+    view = KubeletView(
+        api, kubelet_log, KubeletService(settings, api, kubelet_log), directory, log, clock=clock, broken=broken
+    )
+
+    def in_runtime(uid: str) -> bool:
+        return pod_exists(
+            uid, cgroup_fs=settings.cgroup_fs, cgroup_root=access.cgroup_root, driver=access.cgroup_driver
+        )
+
+    return Parts(
+        settings=settings,
+        wake=wake,
+        ledger=ledger,
+        manifests=Manifests(store, directory, in_runtime, log, clock),
+        view=view,
+        judge=PodJudge(ledger, view, settings),
+        hooks=HookQueue(ledger, settings, wake, log),
+        delivery=Delivery(ledger, Sender(settings), settings, wake.notify, random.Random()),  # noqa: S311  (jitter)
+        log=log,
+    )
+
+
+def _access(settings: Settings, log: Log) -> tuple[KubeletAccess, str]:
+    """Find the kubelet; where there is none to be found, say why: its deployments fail with that reason."""
+    try:
+        if keep_certificates(settings):
+            log.info("kubelet certificates renewed")
+        return discover(settings), ""
+    except AgentError as error:
+        log.error("no kubelet to work with", problem=error)
+        return _nowhere(settings), str(error)
+
+
+def _nowhere(settings: Settings) -> KubeletAccess:
+    return KubeletAccess(
+        manifest_dir=settings.manifest_dir or Path("/etc/kubernetes/manifests"),
+        port=0,
+        healthz_port=0,
+        ca=None,
+        client_cert=None,
+        client_key=None,
+        cgroup_root="/",
+        cgroup_driver="cgroupfs",
+        config_file=None,
+    )
+
+
+class _NoManifestDir(ManifestDir):
+    """Stands for the directory of a kubelet that could not be found: nothing is there, and nothing is written."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(folder)
+        self._why = why
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def scan(self) -> tuple[Found, ...]:
+        """Raises ManifestError: what is there is not known."""
+        raise ManifestError(self._why)
+
+
+def _keep_small(log_file: Path) -> None:
+    """Keep one older part of a detached loop's log; under systemd the journal has it."""
+    try:
+        if log_file.stat().st_size > _MOST_LOG_BYTES:
+            log_file.replace(log_file.with_suffix(".log.1"))
+    except OSError:
+        return

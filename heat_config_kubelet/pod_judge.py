@@ -1,0 +1,198 @@
+"""Decides kubelet deployments: their pods run, failed, or are gone.
+
+What one pod has come to is said in `status.py`; here the verdicts on all pods of a deployment become its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import result
+from .errors import PodError
+from .kubelet_view import KubeletView
+from .ledger import Ledger
+from .manifests import Removed
+from .options import Options, options_of
+from .plan import Plan, Task
+from .pods import pods_of
+from .settings import Settings
+from .status import PodWatch
+from .store import DONE, REMOVING, Entry, PodRow
+from .values import KUBELET_GROUP, Identity, Outcome, Pod, PodKey, PodStatus, Verdict
+
+
+@dataclass
+class _Waiting:
+    """What is remembered, only while the loop lives, of a deployment whose pods are waited for."""
+
+    options: Options
+    watches: dict[str, PodWatch] = field(default_factory=dict)
+    """By UID."""
+
+
+class PodJudge:
+    """Reads what deployments want and judges what became of it.
+
+    `trouble` is why the manifest directory cannot be written, empty where it can.
+    """
+
+    def __init__(self, ledger: Ledger, view: KubeletView, settings: Settings) -> None:
+        self._ledger = ledger
+        self._view = view
+        self._settings = settings
+        self._read: dict[str, tuple[Mapping[str, object], tuple[Pod, ...] | PodError]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._gone: dict[Identity, list[Removed]] = {}
+        self.trouble = ""
+
+    # --- what is wanted
+
+    def pods(self, entry: Entry) -> tuple[Pod, ...]:
+        """Give the pods that an entry wants, read and checked once. Raises PodError."""
+        deployment = entry.deployment
+        known = self._read.get(deployment.id)
+        if known is None or known[0] != deployment.raw:
+            known = self._read[deployment.id] = (deployment.raw, self._checked(entry))
+            self._waiting.pop(deployment.id, None)
+        if isinstance(known[1], PodError):
+            raise known[1]
+        return known[1]
+
+    def _checked(self, entry: Entry) -> tuple[Pod, ...] | PodError:
+        deployment = entry.deployment
+        faults: list[str] = []
+        options = Options()
+        pods: tuple[Pod, ...] = ()
+        try:
+            options = options_of(deployment.options, self._settings.defaults)
+        except PodError as error:
+            faults += error.faults
+        try:
+            pods = pods_of(deployment.config, identity=deployment.identity, strict=options.strict)
+        except PodError as error:
+            faults += error.faults
+        return PodError(tuple(faults)) if faults else pods
+
+    def keep_only(self, entry_ids: frozenset[str]) -> None:
+        """Forget the entries that are no longer there."""
+        for known in (self._read, self._waiting):
+            for entry_id in known.keys() - entry_ids:
+                del known[entry_id]
+
+    def note_gone(self, removed: tuple[Removed, ...]) -> None:
+        """Note pods that are gone, or overdue, for the deployments that wait for that."""
+        for each in removed:
+            self._gone.setdefault(each.row.identity, []).append(each)
+
+    # --- deciding
+
+    def advance(self, plan: Plan, rows: Mapping[PodKey, PodRow]) -> None:
+        """Look at the kubelet where somebody waits for pods, and decide every deployment that can be."""
+        waiting = [entry for entry in self._of(plan, Task.RUN_PODS) if entry.deployment.id in plan.pods]
+        if any(self._has_written(plan.pods[entry.deployment.id], rows) for entry in waiting):
+            self._view.look_if_due(min(self._options(entry).poll_period for entry in waiting))
+        for entry in self._of(plan, Task.RUN_PODS):
+            self._judge_pods(self._ledger.begin(entry), plan, rows)
+        for entry in self._of(plan, Task.REMOVE_PODS):
+            self._judge_removal(self._ledger.begin(entry), rows)
+
+    def pause(self, plan: Plan) -> float | None:
+        """Seconds until the kubelet is to be looked at; None where nobody waits for pods."""
+        if any(True for task in (Task.RUN_PODS, Task.REMOVE_PODS) for _ in self._of(plan, task)):
+            return self._view.pause()
+        return None
+
+    def _of(self, plan: Plan, task: Task) -> list[Entry]:
+        found = [self._ledger.entries.get(entry_id) for entry_id, each in plan.tasks.items() if each is task]
+        return [entry for entry in found if entry is not None and entry.state != DONE]
+
+    def _has_written(self, pods: tuple[Pod, ...], rows: Mapping[PodKey, PodRow]) -> bool:
+        return any((row := rows.get(pod.key)) is not None and row.phase != REMOVING for pod in pods)
+
+    def _options(self, entry: Entry) -> Options:
+        return self._waiting_for(entry).options
+
+    def _waiting_for(self, entry: Entry) -> _Waiting:
+        known = self._waiting.get(entry.deployment.id)
+        if known is None:
+            options = options_of(entry.deployment.options, self._settings.defaults)
+            known = self._waiting[entry.deployment.id] = _Waiting(options)
+        return known
+
+    def _judge_pods(self, entry: Entry, plan: Plan, rows: Mapping[PodKey, PodRow]) -> None:
+        deployment = entry.deployment
+        if deployment.id in plan.faults:
+            self._ledger.decide(entry, result.refused(deployment, plan.faults[deployment.id]))
+            return
+        pods = plan.pods.get(deployment.id)
+        if pods is None:
+            return
+        verdicts = [(pod, self._verdict(entry, pod, rows.get(pod.key))) for pod in pods]
+        if any(verdict.outcome is Outcome.FAILED for _, verdict in verdicts):
+            self._fail(entry, verdicts, rows)
+        elif all(verdict.outcome is Outcome.READY for _, verdict in verdicts):
+            lines = [(pod, self._status(rows.get(pod.key))) for pod in pods]
+            self._ledger.decide(entry, result.success(deployment, lines, warnings=_warnings(pods)))
+
+    def _verdict(self, entry: Entry, pod: Pod, row: PodRow | None) -> Verdict:
+        if self._view.fatal:
+            return Verdict(Outcome.FAILED, self._view.fatal)
+        waiting = self._waiting_for(entry)
+        if row is None or row.phase == REMOVING or row.content_hash != pod.content_hash:
+            if self.trouble and self._ledger.elapsed(entry) > waiting.options.containers_timeout:
+                return Verdict(Outcome.FAILED, self.trouble)
+            return Verdict(Outcome.WAITING, self.trouble or "the pod that it replaces is still terminating")
+        watch = waiting.watches.get(row.uid)
+        if watch is None:
+            watch = waiting.watches[row.uid] = PodWatch(pod, waiting.options, self._since(entry, row))
+        status = self._status(row)
+        refusal, trouble = self._view.explain(row, status)
+        return watch.look(status, self._ledger.clock.steady(), refusal=refusal, trouble=trouble)
+
+    def _since(self, entry: Entry, row: PodRow) -> float:
+        """A deployment's clocks start when its manifest was written, or with the deployment where it was there."""
+        clock = self._ledger.clock
+        return max(clock.steady_since(row.since), clock.steady_since(entry.started_at or 0.0))
+
+    def _status(self, row: PodRow | None) -> PodStatus | None:
+        return self._view.statuses.get(row.uid) if row else None
+
+    def _fail(self, entry: Entry, verdicts: list[tuple[Pod, Verdict]], rows: Mapping[PodKey, PodRow]) -> None:
+        log_lines = self._options(entry).log_lines
+        lines: list[tuple[Pod, PodStatus | None]] = []
+        reasons: dict[str, None] = {}
+        logs = []
+        for pod, verdict in verdicts:
+            status = self._status(rows.get(pod.key))
+            lines.append((pod, status))
+            if verdict.outcome is not Outcome.FAILED:
+                continue
+            reasons[verdict.reason if verdict.reason == self._view.fatal else f"{pod.key}: {verdict.reason}"] = None
+            if verdict.log_of and status and log_lines:
+                logs.append(self._view.container_log(status, verdict.log_of, log_lines))
+        pods = tuple(pod for pod, _ in verdicts)
+        text = "\n".join(log for log in logs if log)
+        self._ledger.decide(
+            entry, result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods))
+        )
+
+    def _judge_removal(self, entry: Entry, rows: Mapping[PodKey, PodRow]) -> None:
+        deployment = entry.deployment
+        left = any(row.identity == deployment.identity for row in rows.values())
+        gone = self._gone.get(deployment.identity, [])
+        overdue = [f"pod {each.row.key} is still there after its grace period" for each in gone if each.overdue]
+        too_long = self._ledger.elapsed(entry) > self._options(entry).containers_timeout
+        if overdue:
+            self._ledger.decide(entry, result.refused(deployment, overdue))
+        elif left and (self._view.fatal or (self.trouble and too_long)):
+            self._ledger.decide(entry, result.refused(deployment, [self._view.fatal or self.trouble]))
+        elif not left and deployment.group == KUBELET_GROUP:
+            self._ledger.decide(entry, result.removed(deployment, [each.row.key for each in gone]))
+        else:
+            return
+        self._gone.pop(deployment.identity, None)
+
+
+def _warnings(pods: tuple[Pod, ...]) -> list[str]:
+    return [f"{pod.key}: {text}" for pod in pods for text in pod.warnings]
