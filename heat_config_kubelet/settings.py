@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +118,7 @@ class _Reader:
             kubelet_start_timeout=self.seconds("kubelet", "start_timeout", base.kubelet_start_timeout),
             cgroup_fs=self.path("kubelet", "cgroup_fs") or base.cgroup_fs,
             cgroup_root=self.text("kubelet", "cgroup_root", "") or None,
-            node_name=self.text("kubelet", "node_name", "") or socket.gethostname().lower(),
+            node_name=self.text("kubelet", "node_name", "") or os.uname().nodename.lower(),
             signal_ca=self.path("signals", "ca"),
             signal_timeout=self.seconds("signals", "timeout", base.signal_timeout),
             signal_max_age=self.seconds("signals", "max_age", base.signal_max_age),
