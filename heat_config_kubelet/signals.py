@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
@@ -128,6 +128,10 @@ class _Attempt:
     deployment: Deployment
     body: bytes
     blank: Blanker
+
+    def knowing(self, secret: str) -> _Attempt:
+        """The same attempt with one more secret."""
+        return replace(self, blank=self.blank + Blanker([secret]))
 
     def shown(self, text: str) -> str:
         """A text of others for a person: blanked, without queries of URLs, and only then cut to one short line."""
@@ -303,7 +307,8 @@ class Sender:
         status = response.status_code
         if 200 <= status < 300:
             return Answer(AnswerKind.ACCEPTED, f"{verb} {place}: {status}", status)
-        said = attempt.shown(_text_of(response))
+        token = response.request.headers.get("X-Auth-Token")  # some servers give back what they were sent
+        said = (attempt.knowing(str(token)) if token else attempt).shown(_text_of(response))
         detail = f"{verb} {place}: {status} {response.reason or ''}".rstrip() + (f": {said}" if said else "")
         if status in (401, 403):
             return self._judge_forbidden(attempt.deployment, response, detail)
