@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from .cgroups import SETTLE_SECONDS
 from .clock import Clock
 from .log import Log
 from .manifest_dir import Found, ManifestDir, Mark, file_name, render
@@ -49,6 +50,7 @@ class Manifests:
         self._clock = clock
         self._seen: set[str] = set()
         self._removed_at: dict[str, float] = {}
+        self._left_at: dict[str, float] = {}
 
     def rows(self) -> tuple[PodRow, ...]:
         """Our manifests as the store has them."""
@@ -159,7 +161,10 @@ class Manifests:
             return False
         if row.uid not in self._seen and waited < _UNSEEN_SECONDS:
             return False
-        return not self._in_runtime(row.uid)
+        if self._in_runtime(row.uid):
+            self._left_at.pop(row.uid, None)
+            return False
+        return self._clock.steady() - self._left_at.setdefault(row.uid, self._clock.steady()) >= SETTLE_SECONDS
 
     def write(self, wanted: Sequence[tuple[Pod, Entry]]) -> tuple[PodRow, ...]:
         """Write manifests, each as a new creation; gives their rows. Raises ManifestError."""
