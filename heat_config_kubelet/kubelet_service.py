@@ -1,0 +1,212 @@
+"""Makes sure that the node's kubelet runs: starts it where it does not, and says why it will not.
+
+Under systemd its unit is started; elsewhere the command of the settings, detached from us.
+Never waits: `ensure` looks, does what is due, and answers at once; the caller comes back.
+Not for: configuring it (`kubelet_config.py`), stopping or restarting it (nothing here ever does).
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from .kubelet_api import KubeletApi
+from .kubelet_log import KubeletLog, LogPosition, last_lines
+from .settings import Settings
+
+SYSTEMD_RUNS = Path("/run/systemd/system")
+"""There while systemd is the node's first process (sd_booted(3))."""
+RETRY_SECONDS = 5.0
+"""A kubelet that has ended again, for want of its runtime perhaps, is started again no sooner."""
+_LINES = 3
+_COMMAND_SECONDS = 15.0
+
+
+class ServiceState(Enum):
+    """How the kubelet is."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ServiceReport:
+    """The kubelet's state and, unless it runs, what was done about it and what it says itself."""
+
+    state: ServiceState
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command's exit status and all that it wrote."""
+
+    status: int
+    text: str
+
+
+class Processes(Protocol):
+    """The door to other programs."""
+
+    def run(self, command: Sequence[str]) -> Ended:
+        """Run a command to its end; OSError or TimeoutError where that cannot be."""
+
+    def spawn(self, command: Sequence[str], output: Path | None) -> int:
+        """Start a program that outlives us, its output appended to a file; give its process id, or raise OSError."""
+
+    def runs(self, process_id: int, command: Sequence[str]) -> bool:
+        """Whether that process is there and is this command."""
+
+
+class SystemProcesses:
+    """The real ones."""
+
+    def __init__(self) -> None:
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def run(self, command: Sequence[str]) -> Ended:
+        try:
+            done = subprocess.run(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"no end after {_COMMAND_SECONDS:g} s") from error
+        return Ended(done.returncode, done.stdout.decode("utf-8", "replace").strip())
+
+    def spawn(self, command: Sequence[str], output: Path | None) -> int:
+        if output:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        with (output or Path("/dev/null")).open("ab") as sink:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._children.append(child)
+        return child.pid
+
+    def runs(self, process_id: int, command: Sequence[str]) -> bool:
+        self._children = [child for child in self._children if child.poll() is None]
+        try:
+            seen = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")[:-1]
+        except OSError:
+            return False
+        return [part.decode("utf-8", "replace") for part in seen][1:] == list(command)[1:] and bool(seen)
+
+
+class KubeletService:
+    """Starts the kubelet of this node where it is not healthy; `ensure` is called again and again.
+
+    `now` gives steady seconds; `systemd_runs` is the folder that tells whether systemd does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        api: KubeletApi,
+        kubelet_log: KubeletLog,
+        *,
+        processes: Processes | None = None,
+        now: Callable[[], float] = time.monotonic,
+        systemd_runs: Path = SYSTEMD_RUNS,
+    ) -> None:
+        self._settings = settings
+        self._api = api
+        self._log = kubelet_log
+        self._processes: Processes = processes or SystemProcesses()
+        self._now = now
+        self._systemd_runs = systemd_runs
+        self._down_since: float | None = None
+        self._tried_at = float("-inf")
+        self._refused = ""
+        self._log_from = LogPosition()
+
+    def ensure(self) -> ServiceReport:
+        """Start the kubelet unless it is healthy or being started, and say how it is. Raises nothing.
+
+        FAILED where it cannot be started at all, or is not healthy `start_timeout` seconds after it was first found
+        down; the tries go on, so that a later call may say RUNNING.
+        """
+        if self._api.healthy():
+            self._down_since = None
+            return ServiceReport(ServiceState.RUNNING)
+        now = self._now()
+        if self._down_since is None:
+            self._down_since, self._tried_at = now, float("-inf")
+            self._log_from = self._log.position()
+        if now - self._tried_at >= RETRY_SECONDS:
+            self._tried_at = now
+            self._refused = self._start()
+        if self._refused:
+            return ServiceReport(ServiceState.FAILED, self._refused)
+        down = now - self._down_since
+        if down < self._settings.kubelet_start_timeout:
+            return ServiceReport(ServiceState.STARTING, f"the kubelet is being started ({self._way()})")
+        said = last_lines(self._log.lines_since(self._log_from), _LINES)
+        words = ": " + " | ".join(said) if said else "; its log says nothing"
+        return ServiceReport(
+            ServiceState.FAILED, f"the kubelet is not healthy {down:.0f} s after its start ({self._way()}){words}"
+        )
+
+    def _uses_systemd(self) -> bool:
+        chosen = self._settings.systemd
+        return self._systemd_runs.is_dir() if chosen == "auto" else chosen == "yes"
+
+    def _way(self) -> str:
+        return f"systemctl start {self._settings.kubelet_unit}" if self._uses_systemd() else "[kubelet] command"
+
+    def _start(self) -> str:
+        """Start it in whichever way is the node's; give why that cannot be, or ""."""
+        return self._start_unit() if self._uses_systemd() else self._start_command()
+
+    def _start_unit(self) -> str:
+        command = ("systemctl", "start", "--no-block", self._settings.kubelet_unit)
+        try:
+            done = self._processes.run(command)
+        except (OSError, TimeoutError) as error:
+            return f"the kubelet cannot be started: {' '.join(command)}: {error}"
+        return f"the kubelet cannot be started: {' '.join(command)}: {done.text}" if done.status else ""
+
+    def _start_command(self) -> str:
+        try:
+            command = shlex.split(self._settings.kubelet_command)
+        except ValueError as error:
+            return f"the kubelet cannot be started: [kubelet] command cannot be read: {error}"
+        if not command:
+            return "the kubelet does not run, and nothing says how to start it (set [kubelet] command)"
+        try:
+            if not self._processes.runs(self._last_process(), command):
+                self._note_process(self._processes.spawn(command, self._settings.kubelet_log))
+        except OSError as error:
+            return f"the kubelet cannot be started: [kubelet] command: {error}"
+        return ""
+
+    @property
+    def _process_file(self) -> Path:
+        """Where the process id of the kubelet that we started stays, for our own next start."""
+        return self._settings.state_dir / "kubelet.pid"
+
+    def _last_process(self) -> int:
+        try:
+            return int(self._process_file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def _note_process(self, process_id: int) -> None:
+        self._process_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._process_file.write_text(f"{process_id}\n", encoding="ascii")
