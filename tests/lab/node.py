@@ -229,7 +229,7 @@ class LabNode:
     def last_lines(self, count: int = 8) -> str:
         """The ends of all its logs."""
         told = []
-        for file in sorted(self.log.glob("*.log")):
+        for file in (*sorted(self.log.glob("*.log")), *self.state_dir.glob("*.log")):
             lines = file.read_text(errors="replace").splitlines()[-count:]
             told += [f"--- {file.name}", *(line[:400] for line in lines)]
         return "\n".join(told)
