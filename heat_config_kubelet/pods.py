@@ -133,6 +133,8 @@ def _pod(
     metadata = dict(metadata) if isinstance(metadata, dict) else {} if metadata is None else metadata
     generated = isinstance(metadata, dict) and metadata.get("name") in (None, "")
     if isinstance(metadata, dict):
+        if generated and metadata.get("generateName"):
+            findings.fault("metadata.name", "is required beside generateName: nobody makes up names for static pods")
         if generated:
             metadata["name"] = generated_name(identity, unnamed)
         if metadata.get("namespace") in (None, ""):

@@ -25,6 +25,7 @@ _VOLUME_FIELDS = frozenset(
 )
 _RESOURCES = frozenset(f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory"))
 _RESOURCES |= {"limits.ephemeral-storage", "requests.ephemeral-storage"}
+_HIGHEST_LUN = 255
 _SIZES = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
 _SIZE_DIVISORS = {formats.quantity(size): size for size in _SIZES}
 _CPU_DIVISORS = {formats.quantity(size): size for size in ("1", "1m")}
@@ -108,8 +109,8 @@ def _fibre_channel(source: dict[str, Any], path: str, findings: Findings) -> Non
     names, wide = source.get("targetWWNs"), source.get("wwids")
     if bool(names) == bool(wide):
         findings.fault(path, "needs either targetWWNs or wwids")
-    if names and "lun" not in source:
-        findings.fault(f"{path}.lun", "is required where targetWWNs is set")
+    if names and not 0 <= source.get("lun", -1) <= _HIGHEST_LUN:
+        findings.fault(f"{path}.lun", f"must be from 0 to {_HIGHEST_LUN} where targetWWNs is set")
 
 
 def _iscsi(source: dict[str, Any], name: str, path: str, findings: Findings) -> None:
