@@ -30,15 +30,16 @@ def read(entry: object, where: str) -> Deployment:
     if not isinstance(entry, Mapping):
         raise MetadataError(f"{where}: is {type(entry).__name__}, not a map")
     inputs = _inputs(entry.get("inputs"), where)
-    name = _text(entry, "name", where) or str(inputs.get("deploy_resource_name") or "")
-    resource = str(inputs.get("deploy_resource_name") or name)
+    given = _identity_input(inputs, "deploy_resource_name", where)
+    name = _text(entry, "name", where) or given
+    resource = given or name
     if not resource:
         raise MetadataError(f"{where}: has neither name nor deploy_resource_name")
     deployment = Deployment(
         id=_text(entry, "id", where) or _content_id(entry),
         name=name,
         group=_text(entry, "group", where) or UNGROUPED,
-        identity=Identity(str(inputs.get("deploy_stack_id") or ""), resource),
+        identity=Identity(_identity_input(inputs, "deploy_stack_id", where), resource),
         action=str(inputs.get("deploy_action") or DEFAULT_ACTION).upper(),
         creation_time=_text(entry, "creation_time", where),
         config=entry.get("config"),
@@ -107,7 +108,20 @@ def _text(entry: Mapping[str, Any], field: str, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise MetadataError(f"{where}: {field}: is {type(value).__name__}, not text")
-    return value
+    return _storable(value, field, where)
+
+
+def _identity_input(inputs: Mapping[str, Any], name: str, where: str) -> str:
+    return _storable(str(inputs.get(name) or ""), name, where)
+
+
+def _storable(text: str, field: str, where: str) -> str:
+    """Refuse half a surrogate pair, which JSON can say and neither the store nor a file name can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise MetadataError(f"{where}: {field}: is not text") from None
+    return text
 
 
 def _content_id(entry: Mapping[str, Any]) -> str:

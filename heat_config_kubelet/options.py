@@ -46,7 +46,8 @@ def options_of(given: Mapping[str, Any], defaults: Mapping[str, str]) -> Options
     faults: list[str] = []
     values: dict[str, Any] = {}
     for name in NAMES:
-        value = given.get(name, defaults.get(name))
+        value = given.get(name)
+        value = defaults.get(name) if value is None else value
         if value is None:
             continue
         try:
@@ -81,7 +82,7 @@ def _read(name: str, value: object) -> bool | float | int:
         raise ValueError(wanted)
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(wanted) from None
     if not least <= number < float("inf") or (name == "log_lines" and number != int(number)):
         raise ValueError(wanted)

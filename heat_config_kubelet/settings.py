@@ -167,7 +167,7 @@ class _Reader:
         value = self.text(section, name, "")
         if not value:
             return None
-        if not value.isdigit() or not 0 < int(value) < 65536:
+        if not value.isdecimal() or not 0 < int(value) < 65536:
             raise self.bad(section, name, value, "a port from 1 to 65535")
         return int(value)
 
