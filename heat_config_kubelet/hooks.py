@@ -219,6 +219,8 @@ class HookRun:
         """
         data = stdin_of(deployment)
         try:
+            # Forced to run again by the removal of its mark alone: the earlier answer must not pass for this one's.
+            notify_file(deployed_dir, deployment.id).unlink(missing_ok=True)
             _write_whole(mark_file(deployed_dir, deployment.id), data)
         except OSError as error:
             raise HookError(f"{deployed_dir}: {error.strerror or error}") from error

@@ -38,7 +38,6 @@ _PAIR = re.compile(
     r"""["']?name["']?\s*:\s*["']?(?P<name>[\w.-]+)["']?\s*(?:,|\n)\s*(?:-\s+)?["']?value["']?\s*:[ \t]*"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^\n,}]+)"""
 )
-_CREDENTIALS = frozenset({"deploy_password", "deploy_signal_id"})
 
 
 def is_secret_name(name: str) -> bool:
@@ -100,23 +99,29 @@ class Blanker:
 
 
 def _credentials(deployment: Deployment) -> Iterator[str]:
-    for name in _CREDENTIALS:
-        value = deployment.inputs.get(name)
-        if isinstance(value, str) and value:
-            yield value
-            if name == "deploy_signal_id":
-                yield from _of_url(value)
+    password, url = (deployment.inputs.get(name) for name in ("deploy_password", "deploy_signal_id"))
+    if isinstance(password, str):
+        yield password
+    if isinstance(url, str):
+        yield from _of_url(url)
 
 
 def _of_url(url: str) -> Iterator[str]:
-    """The parts of a pre-signed URL that give its power away when they stand alone."""
+    """A pre-signed URL, and the parts of it that give its power away when they stand alone.
+
+    One without a query is not signed: it is left readable.
+    """
     try:
-        query = urlsplit(url).query
+        parts = urlsplit(url)
+        password = parts.password
     except ValueError:
+        yield url
         return
-    if query:
-        yield query
-        for name, value in parse_qsl(query):
+    if password:
+        yield password
+    if parts.query:
+        yield from (url, parts.query)
+        for name, value in parse_qsl(parts.query):
             if is_secret_name(name):
                 yield value
 

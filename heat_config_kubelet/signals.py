@@ -139,8 +139,8 @@ class _Attempt:
         return text if len(text) <= _DETAIL_CHARACTERS else text[:_DETAIL_CHARACTERS] + "…"
 
 
-class _MissingInputError(Exception):
-    """An input that the transport needs is not there."""
+class _InputError(Exception):
+    """An input that the transport needs is not there or cannot be used."""
 
 
 class Sender:
@@ -183,8 +183,8 @@ class Sender:
                 answer = self._send_with_token(attempt)
             else:
                 answer = Answer(AnswerKind.REFUSED, f"deploy_signal_transport {transport!r} is not known")
-        except _MissingInputError as missing:
-            answer = Answer(AnswerKind.REFUSED, f"{transport} needs the input {missing}, which is not there")
+        except _InputError as error:
+            answer = Answer(AnswerKind.REFUSED, f"{transport}: {error}")
         if answer.final:
             self.forget(deployment.id)
         detail = _URL_QUERY.sub("", attempt.blank.text(answer.detail))
@@ -214,12 +214,10 @@ class Sender:
                     return self._judge(attempt, response, place, verb)
         except requests.exceptions.SSLError as error:
             return self._tls(attempt, place, error)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            return Answer(AnswerKind.REFUSED, f"deploy_signal_id is no URL to send to: {type(error).__name__}")
-        except requests.exceptions.MissingSchema:
-            return Answer(AnswerKind.REFUSED, "deploy_signal_id is no URL to send to: it has no scheme")
         except requests.exceptions.Timeout:
             return self._timed_out(place)
+        except ValueError as error:  # InvalidURL, MissingSchema, InvalidHeader…, and urllib3's LocationParseError
+            return _no_url("deploy_signal_id", error)
         except requests.exceptions.RequestException as error:
             return Answer(AnswerKind.RETRY, f"{place}: {attempt.shown(_cause(error))}")
         except OSError as error:  # requests' own answer to a CA file that is not there
@@ -252,6 +250,7 @@ class Sender:
     def _send_with_token(self, attempt: _Attempt) -> Answer:
         import keystoneauth1.session
         from keystoneauth1 import exceptions
+        from urllib3.exceptions import LocationParseError
 
         deployment = attempt.deployment
         auth = self._auth(deployment)
@@ -263,6 +262,8 @@ class Sender:
                 session = keystoneauth1.session.Session(session=plain, verify=self._verify, timeout=self._timeout)
                 try:
                     endpoint = _endpoint(auth.get_access(session), deployment, service)
+                except (LocationParseError, UnicodeError) as error:
+                    return _no_url("deploy_auth_url", error)
                 except (KeyError, TypeError, ValueError, AttributeError):
                     return Answer(AnswerKind.RETRY, f"{place}: answered with something that is no token of Keystone")
                 url, headers, body = (_heat_call if heat else self._zaqar_call)(endpoint, deployment, attempt.body)
@@ -277,6 +278,10 @@ class Sender:
             return self._timed_out(place)
         except exceptions.HttpError as error:
             return self._judge_keystone(attempt, error, place)
+        except exceptions.UnknownConnectionError as error:
+            if isinstance(error.original, ValueError):  # requests' InvalidURL, MissingSchema, InvalidHeader…
+                return _no_url("deploy_auth_url", error.original)
+            return Answer(AnswerKind.RETRY, f"{place}: {attempt.shown(_cause(error))}")
         except exceptions.ClientException as error:
             return Answer(AnswerKind.RETRY, f"{place}: {attempt.shown(_cause(error))}")
         except OSError as error:
@@ -393,6 +398,12 @@ def _password_auth(deployment: Deployment) -> Password:
 def _auth_url(deployment: Deployment) -> str:
     """Keystone's v3 URL, from one that ends with /v3, /v2.0 or no version."""
     url = _needed(deployment, "deploy_auth_url").rstrip("/")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _InputError("deploy_auth_url is no URL to send to")
     for version in ("/v3", "/v2.0"):
         url = url.removesuffix(version)
     return url.rstrip("/") + "/v3"
@@ -415,10 +426,15 @@ def _zaqar_body(body: bytes) -> bytes:
     return b'{"messages": [{"body": ' + body + b', "ttl": ' + str(ZAQAR_TTL_SECONDS).encode() + b"}]}"
 
 
+def _no_url(name: str, error: Exception) -> Answer:
+    """The answer to an input that is no URL to send to; its text may hold the URL, so only its kind is said."""
+    return Answer(AnswerKind.REFUSED, f"{name} is no URL to send to: {type(error).__name__}")
+
+
 def _needed(deployment: Deployment, name: str) -> str:
     value = deployment.inputs.get(name)
     if not isinstance(value, str) or not value:
-        raise _MissingInputError(name)
+        raise _InputError(f"the input {name} is needed and is not there")
     return value
 
 
@@ -441,7 +457,7 @@ def _shown_url(url: str) -> str:
     """A URL for a person: without its query, user and password."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "(a URL that cannot be read)"
@@ -469,9 +485,10 @@ def _cause(error: BaseException) -> str:
     for _ in range(8):
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        inner = inner or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException) or inner is error:
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), error.__cause__)
+        if inner is None and type(error).__module__.startswith("keystoneauth1"):
+            inner = error.__context__  # it raises its own without naming the cause
+        if inner is None or inner is error:
             break
         error = inner
     text = getattr(error, "strerror", None) or str(error)

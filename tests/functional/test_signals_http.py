@@ -228,7 +228,19 @@ def test_a_server_that_is_not_there_is_tried_again(serve: Serve) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         found = sender().send(signed(url), BODY)
-    assert found.kind is AnswerKind.RETRY and "refused" in found.detail and "PlantedSig" not in found.detail
+    assert (
+        found.kind is AnswerKind.RETRY
+        and "refused" in found.detail
+        and "127.0.0.1" in found.detail
+        and "PlantedSig" not in found.detail
+    )
+
+
+@pytest.mark.parametrize("transport", ["HEAT_SIGNAL", "ZAQAR_SIGNAL"])
+def test_a_keystone_that_is_not_there_is_tried_again(transport: str) -> None:
+    found = sender().send(with_token("http://127.0.0.1:1", transport), BODY)
+    assert found.kind is AnswerKind.RETRY
+    assert found.detail == "http://127.0.0.1:1/v3: ConnectionRefusedError: Connection refused"
 
 
 def test_a_name_that_is_not_known_is_tried_again() -> None:

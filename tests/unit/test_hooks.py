@@ -151,3 +151,15 @@ def test_a_mark_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
         hooks.HookRun.start(
             deployment(group="script"), Path("/hooks/script"), deployed_dir=tmp_path / "file" / "x", state_dir=tmp_path
         )
+
+
+def test_the_answer_of_an_earlier_run_does_not_pass_for_a_new_ones(tmp_path: Path) -> None:
+    wanted = deployment(group="script")
+    hooks.notify_file(tmp_path, wanted.id).write_text('{"deploy_stdout": "old"}')
+
+    def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        assert hooks.finished_result(tmp_path, wanted) is None
+        raise OSError(12, "Cannot allocate memory")
+
+    with pytest.raises(hooks.HookError, match="Cannot allocate memory"):
+        hooks.HookRun.start(wanted, Path("/h"), deployed_dir=tmp_path, state_dir=tmp_path, popen=popen)

@@ -156,3 +156,9 @@ def test_values_are_blanked_all_the_way_down() -> None:
 def test_two_blankers_make_one_and_none_changes_nothing() -> None:
     assert (Blanker(["first-secret"]) + Blanker(["second-secret"])).text("first-secret second-secret") == "*** ***"
     assert Blanker().text("anything") == "anything"
+
+
+def test_a_url_that_is_not_signed_stays_readable() -> None:
+    plain = Blanker.of(deployment(inputs={"deploy_signal_id": "http://user:planted-pw@heat.example/signal"}))
+    assert plain.text("http://heat.example/signal planted-pw") == "http://heat.example/signal ***"
+    assert Blanker.of(deployment(inputs={"deploy_signal_id": "http://[x?s=1"})).text("to http://[x?s=1") == "to ***"

@@ -365,10 +365,15 @@ def test_a_missing_input_is_named(transport: str, missing: str) -> None:
     assert found.kind is AnswerKind.REFUSED and missing in found.detail
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://h/x", "http://", "http://[broken", "file:///etc/passwd"])
-def test_what_is_no_url_is_refused(url: str) -> None:
-    found = Sender(Settings(Path("/none"))).send(deployment(inputs={"deploy_signal_id": url}), BODY)
-    assert found.kind is AnswerKind.REFUSED and "deploy_signal_id" in found.detail
+@pytest.mark.parametrize(
+    ("transport", "name"), [("CFN_SIGNAL", "deploy_signal_id"), ("HEAT_SIGNAL", "deploy_auth_url")]
+)
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://h/x", "http://a..b/", "http://[broken", "http://h:99999/", "http://é ü/"]
+)
+def test_what_is_no_url_is_refused(transport: str, name: str, url: str) -> None:
+    found = Sender(Settings(Path("/none"))).send(deployment(transport, inputs={name: url}), BODY)
+    assert found.kind is AnswerKind.REFUSED and name in found.detail
 
 
 def test_an_unknown_transport_or_verb_is_refused() -> None:
