@@ -51,6 +51,9 @@ class Log:
 
 def _quoted(value: object, *, always: bool = False) -> str:
     text = str(value)
-    if always or (text and not any(char.isspace() or char in '"=' for char in text)):
-        return " ".join(text.split()) if always else text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if always:
+        return " ".join(text.split())
+    if text and not any(char.isspace() or char in '"=' or not char.isprintable() for char in text):
+        return text
+    shown = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown) + '"'

@@ -47,11 +47,16 @@ class Found:
     grace: float
     file_hash: str
 
+    @property
+    def ours(self) -> bool:
+        """Whether we wrote it: a copy of our manifest under another name is somebody else's."""
+        return bool(self.mark and self.key and self.file == file_name(self.mark.identity, self.key))
+
 
 def file_name(identity: Identity, key: PodKey) -> str:
     """Give the name of the file of a pod: readable, unique, and safe whatever the names hold."""
     digest = hashlib.sha256("\0".join((*identity, *key)).encode()).hexdigest()[:12]
-    readable = "".join(char if char.isalnum() and char.isascii() or char in "-." else "-" for char in key.name)
+    readable = "".join(char if (char.isalnum() and char.isascii()) or char in "-." else "-" for char in key.name)
     return f"heat-{readable[:80]}-{digest}.json"
 
 
@@ -132,9 +137,14 @@ class ManifestDir:
         try:
             with os.scandir(self.folder) as listing:
                 for item in sorted(listing, key=lambda item: item.name):
-                    if item.name.startswith(".") or not item.is_file():
+                    if item.name.startswith("."):
                         continue
-                    state = item.stat()
+                    try:
+                        if not item.is_file():
+                            continue
+                        state = item.stat()
+                    except FileNotFoundError:
+                        continue  # gone since it was listed
                     version = (state.st_ino, state.st_mtime_ns, state.st_size)
                     known = self._seen.get(item.name)
                     found[item.name] = known if known and known[0] == version else (version, self._read(item.name))

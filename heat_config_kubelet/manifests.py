@@ -80,10 +80,8 @@ class Manifests:
         known = {row.file for row in self._store.pods()}
         taken = {row.key for row in self._store.pods()}
         for each in found:
-            if not each.mark or not each.key or each.file in known or each.key in taken:
+            if not each.ours or not each.mark or not each.key or each.file in known or each.key in taken:
                 continue
-            if each.file != file_name(each.mark.identity, each.key):
-                continue  # a copy under another name is a foreign file
             mark = each.mark
             self._store.put_pod(
                 PodRow(

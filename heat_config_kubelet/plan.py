@@ -138,7 +138,7 @@ class _Planner:
 
     def _refuse_conflicts(self) -> None:
         """Two pods of one name: the one that is there stays, else the older deployment's; a foreign one always."""
-        foreign = {each.key: each.file for each in self.files.values() if each.key and not each.mark}
+        foreign = {each.key: each.file for each in self.files.values() if each.key and not each.ours}
         claims: dict[PodKey, Entry] = {}
         owners = [owner for owner in self.owners.values() if owner and owner.deployment.id in self.pods]
         for entry in sorted(owners, key=self._precedence):

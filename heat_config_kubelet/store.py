@@ -175,9 +175,12 @@ class Store:
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             elif not path.exists():
                 raise StoreError(f"{path}: there is no store yet", hint="it is made at the first metadata")
-            connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-            store = cls(connection, path)
-            store._prepare()
+            store = cls(sqlite3.connect(path, timeout=30.0, isolation_level=None), path)
+            try:
+                store._prepare()
+            except BaseException:
+                store.close()
+                raise
         except sqlite3.OperationalError as error:
             raise StoreError(f"{path}: {error}", hint="is there room, and may it be written?") from error
         except sqlite3.DatabaseError as error:
@@ -204,6 +207,17 @@ class Store:
                     for statement in step:
                         self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def check(self) -> None:
+        """Look at every page. Raises DamagedStoreError where one makes no sense."""
+        try:
+            told = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            told = str(error)
+        if told != "ok":
+            raise DamagedStoreError(f"{self.path}: {told}", hint="the next pass begins a new one")
 
     def close(self) -> None:
         """Close it; what was committed stays."""
@@ -257,10 +271,8 @@ class Store:
 
         An entry that came this way before, of the same identity, vanishes: nobody else says that it has.
         """
-        known = self._db.execute(
-            "SELECT state, data FROM entry WHERE id = ? AND vanished_at IS NULL", (deployment.id,)
-        ).fetchone()
-        if known is None:
+        known = self._db.execute("SELECT state, data, vanished_at FROM entry WHERE id = ?", (deployment.id,)).fetchone()
+        if known is None or known[2] is not None:
             self._db.execute(
                 "DELETE FROM entry_source WHERE source = ? AND entry_id IN"
                 " (SELECT id FROM entry WHERE stack_id = ? AND resource_name = ?)",
@@ -268,8 +280,8 @@ class Store:
             )
             self._put_entry(deployment, source, mode, now)
             self._mark_vanished(now)
-        elif known[0] == DONE:
-            self._restart_entry(deployment.id, known[1], now)
+        if known is not None and known[0] == DONE:
+            self._restart_entry(deployment.id, json.dumps(deployment.raw), now, "asked for again")
 
     def _record_source(
         self,
@@ -292,6 +304,8 @@ class Store:
             seen.add(deployment.id)
             if self._put_entry(deployment, source, mode, now):
                 added.append(deployment.identity)
+            if source != HOOK:  # from now on it is this source that says when the entry vanishes
+                self._db.execute("DELETE FROM entry_source WHERE entry_id = ? AND source = ?", (deployment.id, HOOK))
         self._db.execute("INSERT OR REPLACE INTO source VALUES (?, ?)", (source, now))
         if complete:
             known = {
@@ -303,7 +317,7 @@ class Store:
             )
 
     def _put_entry(self, deployment: Deployment, source: str, mode: str, now: float) -> bool:
-        row = self._db.execute("SELECT data, vanished_at FROM entry WHERE id = ?", (deployment.id,)).fetchone()
+        row = self._db.execute("SELECT data, vanished_at, signal FROM entry WHERE id = ?", (deployment.id,)).fetchone()
         data = json.dumps(deployment.raw)
         if row is None:
             self._db.execute(
@@ -313,8 +327,10 @@ class Store:
             self.event(deployment.id, "collected", f"{deployment.action} from {source}", now)
         elif row[1] is not None:
             self._db.execute("UPDATE entry SET data = ?, vanished_at = NULL WHERE id = ?", (data, deployment.id))
+            if row[2] == DROPPED:  # a source that was behind for once: Heat still waits for the answer
+                self._restart_entry(deployment.id, data, now, "came back before it was signalled")
         elif row[0] != data and self._only_source(deployment.id) == source:
-            self._restart_entry(deployment.id, data, now)
+            self._restart_entry(deployment.id, data, now, "changed under its old id")
         self._db.execute("INSERT OR IGNORE INTO entry_source VALUES (?, ?)", (deployment.id, source))
         return row is None
 
@@ -322,14 +338,14 @@ class Store:
         rows = self._db.execute("SELECT source FROM entry_source WHERE entry_id = ?", (entry_id,)).fetchall()
         return str(rows[0][0]) if len(rows) == 1 else None
 
-    def _restart_entry(self, entry_id: str, data: str, now: float) -> None:
-        """Take new content under an old id for a new action; Heat gives a new id, metadata written by hand may not."""
+    def _restart_entry(self, entry_id: str, data: str, now: float, why: str) -> None:
+        """Take an old id for a new action; Heat gives a new id, metadata written by hand may not."""
         self._db.execute(
-            "UPDATE entry SET data = ?, state = ?, started_at = NULL, decided_at = NULL, result = NULL, signal = '',"
-            " hook = '' WHERE id = ?",
-            (data, WANTED, entry_id),
+            "UPDATE entry SET data = ?, state = ?, seen_at = ?, started_at = NULL, decided_at = NULL, result = NULL,"
+            " signal = '', hook = '' WHERE id = ?",
+            (data, WANTED, now, entry_id),
         )
-        self.event(entry_id, "collected", "changed under its old id", now)
+        self.event(entry_id, "collected", why, now)
 
     def _mark_vanished(self, now: float) -> tuple[Identity, ...]:
         gone = self._db.execute(
@@ -482,7 +498,13 @@ def open_or_restart(path: Path, now: float, log: Log) -> Store:
     is a newer release's or the disk cannot be written.
     """
     try:
-        return Store.open(path)
+        store = Store.open(path)
+        try:
+            store.check()
+        except BaseException:
+            store.close()
+            raise
+        return store
     except DamagedStoreError as error:
         aside = set_aside(path, now)
         log.error("store damaged, a new one begun", problem=error.message, kept=aside)
