@@ -25,9 +25,7 @@ _SERVER_SET = frozenset(("creationTimestamp", "generation", "managedFields", "re
 """Metadata that an API server sets and `kubectl get -o yaml` shows: meant for nobody, left out."""
 _LISTS = ("List", "PodList")
 _OLD_API = ("v1beta1", "v1beta2", "v1beta3")
-_TEMPLATES = frozenset(
-    ("DaemonSet", "Deployment", "Job", "PodTemplate", "ReplicaSet", "ReplicationController", "StatefulSet")
-)
+_TEMPLATES = ("DaemonSet", "Deployment", "Job", "PodTemplate", "ReplicaSet", "ReplicationController", "StatefulSet")
 _BASE_LENGTH = 40
 _HASH_LENGTH = 8
 
@@ -111,7 +109,7 @@ def _dotted(place: str, name: str) -> str:
 
 
 def _kind_of(value: object) -> str:
-    return {str: "a text", list: "a list", bool: "true or false"}.get(type(value), "a number")
+    return {str: "a text", list: "a list", dict: "a map", bool: "true or false"}.get(type(value), "a number")
 
 
 def _pod(
