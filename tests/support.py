@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heat_config_kubelet.clock import Clock
+from heat_config_kubelet.deployments import read
 from heat_config_kubelet.log import Log
-from heat_config_kubelet.store import Entry, Store
-from heat_config_kubelet.values import Identity, Source
+from heat_config_kubelet.manifest_dir import Found, Mark, file_name
+from heat_config_kubelet.pods import pods_of
+from heat_config_kubelet.store import WANTED, WRITING, WRITTEN, Entry, PodRow, Store
+from heat_config_kubelet.values import Identity, Pod, Source
 
 STACK = "shop/5f1c"
 START = 1_795_000_000.0
@@ -125,3 +128,54 @@ def only(items: Iterator[Any] | tuple[Any, ...] | list[Any]) -> Any:
     """The one item there is."""
     (item,) = items
     return item
+
+
+def make_entry(
+    raw: Mapping[str, Any], sequence: int = 1, *, state: str = WANTED, sources: tuple[str, ...] = ("heat",)
+) -> Entry:
+    """An entry as the store gives it, with nothing done yet."""
+    return Entry(
+        sequence=sequence,
+        deployment=read(raw, "test"),
+        sources=sources,
+        mode="run",
+        seen_at=START,
+        vanished_at=None,
+        state=state,
+        started_at=None,
+        decided_at=None,
+        result=None,
+        signal="",
+        attempts=0,
+        next_attempt=0.0,
+        answer="",
+        hook="",
+    )
+
+
+def pods_of_entry(entry: Entry) -> tuple[Pod, ...]:
+    """The pods that an entry wants; raises PodError."""
+    return pods_of(entry.deployment.config, identity=entry.deployment.identity)
+
+
+def make_row(pod: Pod, owner: Identity, *, phase: str = WRITTEN, source: str = "heat", uid: str = "uid-1") -> PodRow:
+    """A manifest of ours as the store has it."""
+    return PodRow(
+        key=pod.key,
+        identity=owner,
+        source=source,
+        file=file_name(owner, pod.key),
+        content_hash=pod.content_hash,
+        generation="1",
+        uid=uid,
+        file_hash="" if phase == WRITING else "file-" + uid,
+        grace=2.0,
+        phase=phase,
+        since=START,
+    )
+
+
+def file_of(row: PodRow) -> Found:
+    """The file of a manifest as it was written."""
+    mark = Mark(row.identity, row.source, row.content_hash, row.generation, row.uid)
+    return Found(row.file, row.key, mark, row.grace, "file-" + row.uid)
