@@ -279,8 +279,7 @@ class LabNode:
         for name, start in (("containerd", self.start_containerd), ("kubelet", self.start_kubelet)):
             if name not in self._running or self._running[name].poll() is not None:
                 start()
-        for file in self.manifests.iterdir():
-            file.unlink()
+        _clear(self.manifests)
         self.wait_for(lambda: not self.pods(), "no pod in /pods")
         self.wait_for(self._no_pod_left, "all pods to be gone", timeout=60)
         for folder in (self.state_dir, self.deployed, self.hooks, *self.collector.folders):

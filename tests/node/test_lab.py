@@ -72,9 +72,9 @@ def test_a_static_pod_runs_and_goes(node: LabNode) -> None:
 
 
 def test_logs_come_over_the_kubelets_api(node: LabNode) -> None:
-    put(node, "web", "echo hello; exec sleep 3600")
-    ready(node, "web")
-    path = f"/containerLogs/default/web-{node.name}/c"
+    put(node, "talker", "echo hello; exec sleep 3600")
+    ready(node, "talker")
+    path = f"/containerLogs/default/talker-{node.name}/c"
     node.wait_for(lambda: node.get(path) == b"hello\n", "the container's log")
 
 
@@ -86,8 +86,8 @@ def test_nobody_is_let_in_without_a_certificate(node: LabNode) -> None:
 
 
 def test_an_emptied_node_has_nothing_deployed(node: LabNode) -> None:
-    put(node, "web", "trap '' TERM; while :; do sleep 1; done")
-    ready(node, "web")
+    put(node, "stubborn", "trap '' TERM; while :; do sleep 1; done")
+    ready(node, "stubborn")
     (node.state_dir / "store.sqlite").touch()
     node.empty()
     assert not node.pods()
