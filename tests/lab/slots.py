@@ -6,17 +6,19 @@ own, then ends what the node has left running; should that fail too, whoever tak
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .cgroup import Cgroup
 
 _FOLDER = Path("/run/heat-config-kubelet-lab")
 _MOST = 100
+_LOCK_SECONDS = 3.0
+"""A process that is killed may lose its pipes a little before its locks."""
 
 
 class SlotError(Exception):
@@ -103,9 +105,16 @@ def _guard(number: int) -> None:
     if sys.stdin.buffer.read() == b"released":
         return
     lock = os.open(_FOLDER / str(number), os.O_RDWR)
-    with contextlib.suppress(BlockingIOError):  # then somebody else has the number already, and has cleaned up
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        clean(number)
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # the kernel is still about it, or somebody else has the number and has cleaned up
+            if time.monotonic() > end:
+                return
+            time.sleep(0.02)
+        else:
+            return clean(number)
 
 
 if __name__ == "__main__":
