@@ -123,7 +123,7 @@ class KubeletApi:
             status, body = self._asked(path, query, keep)
         except requests.exceptions.SSLError as error:
             reason = _innermost(error)
-            if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in _WRONG_NAME:
+            if getattr(reason, "verify_code", 0) in _WRONG_NAME:
                 return self._get_by_name(path, query, keep, reason)
             if isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise self._silent(reason) from error
