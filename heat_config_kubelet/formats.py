@@ -69,7 +69,7 @@ def label_key(value: str) -> str:
     """A label's key or another qualified name: "name" or "domain/name"."""
     prefix, slash, name = value.rpartition("/")
     if slash and dns_subdomain(prefix):
-        return "before the '/' there must be a domain of a-z, 0-9, '-' and '.'"
+        return "must have a domain of a-z, 0-9, '-' and '.' before the '/'"
     if len(name) > 63:
         return "must have at most 63 characters after the '/'" if slash else "must have at most 63 characters"
     if not _QUALIFIED.fullmatch(name):

@@ -34,7 +34,7 @@ def test_the_kubelet_takes_what_we_take(node: LabNode) -> None:
 
 
 def test_the_kubelet_refuses_what_we_refuse_unless_the_file_says_stricter(node: LabNode) -> None:
-    refused = {}
+    refused: dict[str, str] = {}
     for batch in _batches({f"{case.name}.yaml": case.text for case in cases("bad")}):
         refused |= refused_of(node, batch)
         _remove(node, batch)
