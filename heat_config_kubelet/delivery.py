@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .ledger import Ledger
-from .outbox import Listed, Parcel, Step, decide, next_attempt
+from .outbox import LONGEST_RETRY_AFTER_SECONDS, Listed, Parcel, Step, decide, next_attempt
 from .result import signal_body
 from .secrets import Blanker
 from .settings import Settings
@@ -23,6 +23,8 @@ from .values import Deployment
 
 THREADS = 4
 _LONGEST_PAUSE = 60.0
+_MOST_AHEAD = 1.1 * LONGEST_RETRY_AFTER_SECONDS
+"""No attempt is planned later than that: a stored time that is was noted before the time of day was corrected."""
 _STATES = {
     AnswerKind.ACCEPTED: DELIVERED,
     AnswerKind.REFUSED: REFUSED,
@@ -48,6 +50,9 @@ class Delivery:
         self._threads = _Threads(sender, notify)
         self._settings = settings
         self._rng = rng
+        self._steady: dict[tuple[str, float], float] = {}
+        self._held: set[str] = set()
+        """Entries that wait for another one's signal, not for a time."""
 
     def advance(self) -> None:
         """Take in what has been answered and send what is due."""
@@ -66,8 +71,17 @@ class Delivery:
         """Seconds until a signal is due; None where none is pending."""
         pauses = [_LONGEST_PAUSE] if self._threads.under_way else []
         now = self._ledger.clock.wall()
-        pauses += [min(max(entry.next_attempt - now, 0.05), _LONGEST_PAUSE) for entry in self._pending()]
+        for entry in self._pending():
+            due = self._now_that(entry, entry.next_attempt) - now
+            pauses.append(_LONGEST_PAUSE if entry.deployment.id in self._held else min(max(due, 0.05), _LONGEST_PAUSE))
         return min(pauses, default=None)
+
+    def _now_that(self, entry: Entry, stored: float) -> float:
+        """A stored time of day as it would be now, had nobody corrected the time of day since it was noted."""
+        clock = self._ledger.clock
+        ahead = min(stored - clock.wall(), _MOST_AHEAD)
+        steady = self._steady.setdefault((entry.deployment.id, stored), clock.steady() + ahead)
+        return clock.wall() + steady - clock.steady()
 
     def _pending(self) -> list[Entry]:
         return [
@@ -97,14 +111,17 @@ class Delivery:
             id=deployment.id,
             identity=deployment.identity,
             transport=deployment.transport,
-            decided_at=entry.decided_at or 0.0,
+            decided_at=self._now_that(entry, entry.decided_at or 0.0),
             attempts=entry.attempts,
-            next_attempt=entry.next_attempt,
+            next_attempt=self._now_that(entry, entry.next_attempt),
             expires_at=url_expiry(deployment, self._settings.cfn_url_lifetime),
         )
         decision = decide(parcel, listed, self._ledger.clock.wall(), max_age=self._settings.signal_max_age)
+        self._held.discard(deployment.id)
         if decision.step is Step.DROP:
             self._ledger.note_signal(entry, DROPPED, decision.reason)
+        elif decision.step is Step.WAIT and decision.until is None:
+            self._held.add(deployment.id)
         elif decision.step is Step.SEND and entry.result is not None:
             limit = body_limit(deployment.transport)
             self._threads.submit(deployment, signal_body(entry.result, deployment, Blanker.of(deployment), limit))

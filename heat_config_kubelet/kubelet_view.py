@@ -26,8 +26,8 @@ _SILENT_PAUSE = 0.5
 class KubeletView:
     """The loop's eyes. `statuses` are the pods by UID as they were at the last look.
 
-    `fatal` is why waiting is of no use, `silent` whether the last look had no answer. With `broken`, nothing is known
-    of this node's kubelet and it is why.
+    `fatal` is why waiting is of no use, `silent` whether the last look had no answer. `broken` is empty unless
+    nothing is known of this node's kubelet: then it says why.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class KubeletView:
         self._directory = directory
         self._log = log
         self._clock = clock
-        self._broken = broken
+        self.broken = broken
         self._pace = Pace()
         self._looked_at = float("-inf")
         self._lines: list[str] = []
@@ -65,7 +65,7 @@ class KubeletView:
 
     def look(self) -> None:
         """Ask the kubelet for its pods now; where it does not answer, make sure that it runs."""
-        if self._broken:
+        if self.broken:
             return
         self._looked_at = self._clock.steady()
         try:
@@ -100,7 +100,7 @@ class KubeletView:
 
     def visible(self) -> frozenset[str] | None:
         """The UIDs that the kubelet showed, or None where it did not answer."""
-        return None if self.silent or self._broken else frozenset(self.statuses)
+        return None if self.silent or self.broken else frozenset(self.statuses)
 
     # --- its own words
 

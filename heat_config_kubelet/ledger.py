@@ -22,6 +22,8 @@ class Ledger:
         self.clock = clock
         self._log = log
         self._version = -1
+        self._began: dict[str, float] = {}
+        """On the steady clock, by entry id."""
         self.entries: dict[str, Entry] = {}
 
     def has_news(self) -> bool:
@@ -54,12 +56,14 @@ class Ledger:
         with self.store.transaction():
             self.store.set_state(entry_id, WORKING, self.clock.wall())
             self.store.event(entry_id, "started", "", self.clock.wall())
+        self._began[entry_id] = self.clock.steady()
         self._read()
         return self.entries[entry_id]
 
     def elapsed(self, entry: Entry) -> float:
         """Seconds since work on an entry began."""
-        return self.clock.steady() - self.clock.steady_since(entry.started_at or self.clock.wall())
+        stored = self.clock.steady_since(entry.started_at or self.clock.wall())
+        return self.clock.steady() - self._began.setdefault(entry.deployment.id, stored)
 
     def set_hook(self, entry: Entry, record: str) -> None:
         """Note the process of an entry's hook."""

@@ -9,7 +9,7 @@ store before the next builds on it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import result
 from .delivery import Delivery
@@ -18,6 +18,7 @@ from .hook_queue import HookQueue
 from .kubelet_view import KubeletView
 from .ledger import Ledger
 from .log import Log
+from .manifest_dir import Found
 from .manifests import Manifests
 from .options import options_of
 from .plan import Plan, Task, make_plan
@@ -56,14 +57,13 @@ class Loop:
         self._plan = Plan({}, {}, {}, (), ())
         self._stale = True
         """Whether something happened that the plan does not know."""
+        self._resumed = False
+        """Whether the directory is as the store says: not before the first step, nor after it made trouble."""
+        self._found: tuple[Found, ...] = ()
 
     def run(self) -> None:
         """Work until nothing is pending. Raises sqlite3.Error where the store cannot be written."""
         self._store.prune(self._ledger.clock.wall())
-        try:
-            self._parts.manifests.resume()
-        except ManifestError as error:
-            self._in_trouble(error)
         while True:
             pause = self.step()
             if pause is not None:
@@ -86,6 +86,7 @@ class Loop:
             self._parts.judge.keep_only(frozenset(self._ledger.entries))
             self._stale = True
         try:
+            self._resume()
             self._make_plan()
             self._remove()
             self._write()
@@ -98,24 +99,34 @@ class Loop:
         self._parts.delivery.advance()
         return self._pause()
 
+    def _resume(self) -> None:
+        if not self._resumed:
+            self._parts.manifests.resume()
+            self._resumed = True
+
     def _make_plan(self) -> None:
-        if not self._stale:
-            return
-        self._plan = make_plan(
+        if self._stale:
+            self._found = self._parts.manifests.scan()
+            self._plan = self._planned()
+            self._stale = False
+
+    def _planned(self) -> Plan:
+        return make_plan(
             tuple(self._ledger.entries.values()),
             self._parts.manifests.rows(),
-            self._parts.manifests.scan(),
+            self._found,
             self._store.answered(),
             self._parts.judge.pods,
             kubelet_only=self._store.get("mode") == HOOK,
         )
-        self._stale = False
 
     def _in_trouble(self, error: ManifestError) -> None:
         if str(error) != self._parts.judge.trouble:
             self._parts.log.error("manifest directory", problem=error)
         self._parts.judge.trouble = str(error)
-        self._stale = True
+        self._resumed, self._stale = False, True
+        # Who needs no directory, or has waited for it long enough, is answered all the same.
+        self._plan = replace(self._planned(), remove=(), write=())
 
     # --- the manifest directory
 
@@ -188,9 +199,12 @@ class Loop:
         if self._ledger.has_news() or (self._stale and not self._parts.judge.trouble):
             return 0.0
         pauses = [self._parts.judge.pause(self._plan), self._parts.hooks.pause(), self._parts.delivery.pause()]
-        if any(row.phase == REMOVING for row in self._parts.manifests.rows()):
+        if self._parts.judge.trouble:
+            # Only another loop can find the kubelet's directory; this one need not wait for it.
+            pauses.append(None if self._parts.view.broken else _TROUBLE_PAUSE)
+        elif any(row.phase == REMOVING for row in self._parts.manifests.rows()):
             pauses.append(_REMOVAL_PAUSE)
-        if self._parts.judge.trouble or self._of(Task.APPLY_CONFIG):
+        if self._of(Task.APPLY_CONFIG):
             pauses.append(_TROUBLE_PAUSE)
         if self._of(Task.RUN_HOOK) and self._parts.hooks.pause() is None:
             pauses.append(0.0)

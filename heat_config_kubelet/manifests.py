@@ -61,14 +61,14 @@ class Manifests:
         return self._directory.scan()
 
     def resume(self) -> None:
-        """Take up what a crash, a reboot or a lost store left. Raises ManifestError."""
+        """Take up what a crash, a reboot, a lost store or a fault of the disk left. Raises ManifestError."""
         self._directory.prepare()
         found = {each.file: each for each in self._directory.scan()}
         with self._store.transaction():
             for row in self._store.pods():
                 there = found.get(row.file)
                 if row.phase == WRITING and there and there.mark and there.mark.uid == row.uid:
-                    self._store.set_phase(row, WRITTEN, self._clock.wall())
+                    self._store.set_phase(replace(row, file_hash=there.file_hash), WRITTEN, self._clock.wall())
                 elif row.phase == WRITING:
                     self._store.drop_pod(row.key)
             self._adopt(found.values())
@@ -109,6 +109,7 @@ class Manifests:
         """Begin to remove: the phase first, then the file. Raises ManifestError."""
         if not rows:
             return
+        self._removed_at.update((row.uid, self._clock.steady()) for row in rows)
         with self._store.transaction():
             removing = [self._store.set_phase(row, REMOVING, self._clock.wall()) for row in rows]
         self._unlink(removing)

@@ -18,8 +18,11 @@ from .plan import Plan, Task
 from .pods import pods_of
 from .settings import Settings
 from .status import PodWatch
-from .store import DONE, REMOVING, Entry, PodRow
-from .values import KUBELET_GROUP, Identity, Outcome, Pod, PodKey, PodStatus, Verdict
+from .store import DONE, WRITTEN, Entry, PodRow
+from .values import KUBELET_GROUP, Identity, Outcome, Pod, PodKey, PodStatus, Result, Verdict
+
+_BLOCKED_PAUSE = 1.0
+"""Nothing to look at in the kubelet yet; whatever is in the way has pauses of its own."""
 
 
 @dataclass
@@ -44,6 +47,7 @@ class PodJudge:
         self._read: dict[str, tuple[Mapping[str, object], tuple[Pod, ...] | PodError]] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._gone: dict[Identity, list[Removed]] = {}
+        self._looking = False
         self.trouble = ""
 
     # --- what is wanted
@@ -69,7 +73,12 @@ class PodJudge:
         except PodError as error:
             faults += error.faults
         try:
-            pods = pods_of(deployment.config, identity=deployment.identity, strict=options.strict)
+            pods = pods_of(
+                deployment.config,
+                identity=deployment.identity,
+                strict=options.strict,
+                node_name=self._settings.node_name,
+            )
         except PodError as error:
             faults += error.faults
         return PodError(tuple(faults)) if faults else pods
@@ -90,7 +99,8 @@ class PodJudge:
     def advance(self, plan: Plan, rows: Mapping[PodKey, PodRow]) -> None:
         """Look at the kubelet where somebody waits for pods, and decide every deployment that can be."""
         waiting = [entry for entry in self._of(plan, Task.RUN_PODS) if entry.deployment.id in plan.pods]
-        if any(self._has_written(plan.pods[entry.deployment.id], rows) for entry in waiting):
+        self._looking = any(self._has_written(plan.pods[entry.deployment.id], rows) for entry in waiting)
+        if self._looking:
             self._view.look_if_due(min(self._options(entry).poll_period for entry in waiting))
         for entry in self._of(plan, Task.RUN_PODS):
             self._judge_pods(self._ledger.begin(entry), plan, rows)
@@ -98,9 +108,9 @@ class PodJudge:
             self._judge_removal(self._ledger.begin(entry), rows)
 
     def pause(self, plan: Plan) -> float | None:
-        """Seconds until the kubelet is to be looked at; None where nobody waits for pods."""
+        """Seconds until the next look at the kubelet, or at what is in its way; None where nobody waits for pods."""
         if any(True for task in (Task.RUN_PODS, Task.REMOVE_PODS) for _ in self._of(plan, task)):
-            return self._view.pause()
+            return self._view.pause() if self._looking else _BLOCKED_PAUSE
         return None
 
     def _of(self, plan: Plan, task: Task) -> list[Entry]:
@@ -108,7 +118,7 @@ class PodJudge:
         return [entry for entry in found if entry is not None and entry.state != DONE]
 
     def _has_written(self, pods: tuple[Pod, ...], rows: Mapping[PodKey, PodRow]) -> bool:
-        return any((row := rows.get(pod.key)) is not None and row.phase != REMOVING for pod in pods)
+        return any((row := rows.get(pod.key)) is not None and row.phase == WRITTEN for pod in pods)
 
     def _options(self, entry: Entry) -> Options:
         return self._waiting_for(entry).options
@@ -116,14 +126,17 @@ class PodJudge:
     def _waiting_for(self, entry: Entry) -> _Waiting:
         known = self._waiting.get(entry.deployment.id)
         if known is None:
-            options = options_of(entry.deployment.options, self._settings.defaults)
+            try:
+                options = options_of(entry.deployment.options, self._settings.defaults)
+            except PodError:  # an entry that removes is not refused for them
+                options = options_of({}, self._settings.defaults)
             known = self._waiting[entry.deployment.id] = _Waiting(options)
         return known
 
     def _judge_pods(self, entry: Entry, plan: Plan, rows: Mapping[PodKey, PodRow]) -> None:
         deployment = entry.deployment
         if deployment.id in plan.faults:
-            self._ledger.decide(entry, result.refused(deployment, plan.faults[deployment.id]))
+            self._decide(entry, result.refused(deployment, plan.faults[deployment.id]))
             return
         pods = plan.pods.get(deployment.id)
         if pods is None:
@@ -133,13 +146,17 @@ class PodJudge:
             self._fail(entry, verdicts, rows)
         elif all(verdict.outcome is Outcome.READY for _, verdict in verdicts):
             lines = [(pod, self._status(rows.get(pod.key))) for pod in pods]
-            self._ledger.decide(entry, result.success(deployment, lines, warnings=_warnings(pods)))
+            self._decide(entry, result.success(deployment, lines, warnings=_warnings(pods)))
+
+    def _decide(self, entry: Entry, outcome: Result) -> None:
+        self._ledger.decide(entry, outcome)
+        self._gone.pop(entry.deployment.identity, None)  # what went for this action says nothing about the next
 
     def _verdict(self, entry: Entry, pod: Pod, row: PodRow | None) -> Verdict:
         if self._view.fatal:
             return Verdict(Outcome.FAILED, self._view.fatal)
         waiting = self._waiting_for(entry)
-        if row is None or row.phase == REMOVING or row.content_hash != pod.content_hash:
+        if row is None or row.phase != WRITTEN or row.content_hash != pod.content_hash:
             if self.trouble and self._ledger.elapsed(entry) > waiting.options.containers_timeout:
                 return Verdict(Outcome.FAILED, self.trouble)
             return Verdict(Outcome.WAITING, self.trouble or "the pod that it replaces is still terminating")
@@ -173,9 +190,7 @@ class PodJudge:
                 logs.append(self._view.container_log(status, verdict.log_of, log_lines))
         pods = tuple(pod for pod, _ in verdicts)
         text = "\n".join(log for log in logs if log)
-        self._ledger.decide(
-            entry, result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods))
-        )
+        self._decide(entry, result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods)))
 
     def _judge_removal(self, entry: Entry, rows: Mapping[PodKey, PodRow]) -> None:
         deployment = entry.deployment
@@ -184,14 +199,11 @@ class PodJudge:
         overdue = [f"pod {each.row.key} is still there after its grace period" for each in gone if each.overdue]
         too_long = self._ledger.elapsed(entry) > self._options(entry).containers_timeout
         if overdue:
-            self._ledger.decide(entry, result.refused(deployment, overdue))
+            self._decide(entry, result.refused(deployment, overdue))
         elif left and (self._view.fatal or (self.trouble and too_long)):
-            self._ledger.decide(entry, result.refused(deployment, [self._view.fatal or self.trouble]))
+            self._decide(entry, result.refused(deployment, [self._view.fatal or self.trouble]))
         elif not left and deployment.group == KUBELET_GROUP:
-            self._ledger.decide(entry, result.removed(deployment, [each.row.key for each in gone]))
-        else:
-            return
-        self._gone.pop(deployment.identity, None)
+            self._decide(entry, result.removed(deployment, [each.row.key for each in gone]))
 
 
 def _warnings(pods: tuple[Pod, ...]) -> list[str]:

@@ -33,14 +33,14 @@ def run(settings: Settings, environment: Mapping[str, str] | None = None, clock:
     apply_config = _ApplyConfig(settings.os_apply_config, environment)
     try:
         store = open_or_restart(settings.store_file, clock.wall(), log)
-        record(settings, store, RUN, environment, clock, log)
+        recorded = record(settings, store, RUN, environment, clock, log)
     finally:
         problem = apply_config.wait()
     if problem:
         log.error("os-apply-config failed", problem=problem)
     wake = Wake(settings.state_dir)
     with store.transaction():
-        store.put(APPLIED, json.dumps([clock.wall(), problem]))
+        store.put(APPLIED, json.dumps([recorded.at, problem]))
         wake.raise_flag()
     store.close()
     wake.start_loop(settings)

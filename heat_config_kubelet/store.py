@@ -151,6 +151,8 @@ class Event:
 class Recorded:
     """What one `record` found: for the log."""
 
+    at: float
+    """The time that it gave to what is new."""
     added: tuple[Identity, ...]
     vanished: tuple[Identity, ...]
     problems: tuple[str, ...]
@@ -264,7 +266,7 @@ class Store:
                 problems.append(source.problem)
             if source.deployments is not None:
                 self._record_source(source.name, source.deployments, mode, now, added, problems)
-        return Recorded(tuple(added), self._mark_vanished(now), tuple(problems))
+        return Recorded(now, tuple(added), self._mark_vanished(now), tuple(problems))
 
     def want_again(self, deployment: Deployment, source: str, mode: str, now: float) -> None:
         """Take in one deployment by itself, one that was decided already to be done anew; in a transaction.
