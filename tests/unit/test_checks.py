@@ -350,7 +350,13 @@ def test_ports() -> None:
     assert faults_of_pod(containers=ports(one, one)) == [
         "spec.containers[1].ports[0].hostPort: TCP port 8080 of the host is taken twice in this pod"
     ]
-    others = [{"protocol": "UDP"}, {"hostIP": "127.0.0.1"}, {"hostPort": 8081}, {"hostPort": 0}, {"hostPort": 0}]
+    others: list[dict[str, Any]] = [
+        {"protocol": "UDP"},
+        {"hostIP": "127.0.0.1"},
+        {"hostPort": 8081},
+        {"hostPort": 0},
+        {"hostPort": 0},
+    ]
     assert faults_of_pod(containers=ports(one, *({**one, **other} for other in others))) == []
     assert faults_of_pod(initContainers=ports(one, one)) == []
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
-from corpus import Case, cases
+from corpus import FOLDER, Case, cases
 
 from heat_config_kubelet.errors import PodError
 from heat_config_kubelet.pods import pods_of
@@ -43,3 +45,17 @@ def test_each_bad_file_has_one_fault(case: Case) -> None:
     with pytest.raises(PodError) as caught:
         pods_of(case.text, identity=IDENTITY)
     assert len(caught.value.faults) == 1, caught.value.faults
+
+
+def test_every_stricter_file_is_documented_and_no_other() -> None:
+    text = (FOLDER.parents[1] / "docs" / "pods.md").read_text(encoding="utf-8")
+    table = text.split("## Where this is stricter than the kubelet")[1]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = re.findall(r"`([^`]+)`", " ".join(rows))
+    assert sorted(documented) == sorted(case.name for case in cases("bad") if case.stricter)
+
+
+def test_every_stricter_file_says_why() -> None:
+    reasons = {case.name: case.stricter for case in cases("bad") if "# stricter" in case.text}
+    assert reasons
+    assert all(reasons.values())
