@@ -16,7 +16,6 @@ from heat_config_kubelet.pods import pods_of
 from heat_config_kubelet.values import Identity
 
 BATCH = 40
-LAST = "last-of-the-batch"
 _REFUSED = "Could not process manifest file"
 
 
@@ -45,14 +44,17 @@ def test_the_kubelet_refuses_what_we_refuse_unless_the_file_says_stricter(node: 
 def refused_of(node: LabNode, files: Mapping[str, str]) -> dict[str, str]:
     """Give these files to the kubelet, and its reason for each that it refuses.
 
-    The kubelet reads files in the order in which they come, so its refusal of a last one says that it is through.
+    The kubelet reads files in the order in which they come, or all by name (every 20 s); so its refusal of one that
+    is the last by both, and that no earlier batch had, says that it is through.
     """
     start = node.kubelet_log.stat().st_size
-    for name, text in {**files, LAST: "no pod"}.items():
+    last = f"zzz-{start}"
+    for name, text in {**files, last: "no pod"}.items():
         beside = node.folder / f".{name}"
         beside.write_text(text, encoding="utf-8")
         beside.rename(node.manifests / name)
-    refused = node.wait_for(lambda: _refused(node.kubelet_log, start), "the kubelet to have read all files")
+    refused = node.wait_for(lambda: _refused(node.kubelet_log, start, last), "the kubelet to have read all files")
+    (node.manifests / last).unlink()
     return {name: reason for name, reason in refused.items() if name in files}
 
 
@@ -61,7 +63,7 @@ def _see_all(node: LabNode, count: int) -> None:
 
 
 def _remove(node: LabNode, files: Iterable[str]) -> None:
-    for name in (*files, LAST):
+    for name in files:
         (node.manifests / name).unlink()
     node.wait_for(lambda: not node.pods(), "no pod in /pods")
 
@@ -72,13 +74,13 @@ def _batches(files: Mapping[str, str]) -> Iterator[dict[str, str]]:
         yield {name: files[name] for name in names[start : start + BATCH]}
 
 
-def _refused(log: Path, start: int) -> dict[str, str] | None:
+def _refused(log: Path, start: int, last: str) -> dict[str, str] | None:
     """Give the log's lines that refuse a file, by its name; None as long as the last file is not among them."""
     with log.open("rb") as handle:
         handle.seek(start)
         lines = handle.read().decode("utf-8", "replace").splitlines()
     found = {line.rpartition("/")[2].rstrip('"'): line for line in lines if _REFUSED in line}
-    return found if LAST in found else None
+    return found if last in found else None
 
 
 def _renamed(case: Case) -> str:
