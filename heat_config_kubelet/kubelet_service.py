@@ -7,7 +7,10 @@ Not for: configuring it (`kubelet_config.py`), stopping or restarting it (nothin
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -58,18 +61,15 @@ class Processes(Protocol):
     def run(self, command: Sequence[str]) -> Ended:
         """Run a command to its end; OSError or TimeoutError where that cannot be."""
 
-    def spawn(self, command: Sequence[str], output: Path | None) -> int:
-        """Start a program that outlives us, its output appended to a file; give its process id, or raise OSError."""
+    def spawn(self, command: Sequence[str], output: Path | None) -> str:
+        """Start a program that outlives us, its output appended to a file; give its mark, or raise OSError."""
 
-    def runs(self, process_id: int, command: Sequence[str]) -> bool:
-        """Whether that process is there and is this command."""
+    def runs(self, mark: str) -> bool:
+        """Whether the program of that mark still runs."""
 
 
 class SystemProcesses:
     """The real ones."""
-
-    def __init__(self) -> None:
-        self._children: list[subprocess.Popen[bytes]] = []
 
     def run(self, command: Sequence[str]) -> Ended:
         try:
@@ -85,28 +85,46 @@ class SystemProcesses:
             raise TimeoutError(f"no end after {_COMMAND_SECONDS:g} s") from error
         return Ended(done.returncode, done.stdout.decode("utf-8", "replace").strip())
 
-    def spawn(self, command: Sequence[str], output: Path | None) -> int:
+    def spawn(self, command: Sequence[str], output: Path | None) -> str:
         if output:
             output.parent.mkdir(parents=True, exist_ok=True)
-        with (output or Path("/dev/null")).open("ab") as sink:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                start_new_session=True,
-            )
-        self._children.append(child)
-        return child.pid
+        sink = str(output or "/dev/null")
+        process = os.posix_spawnp(
+            command[0],
+            list(command),
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, sink, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE],
+        )
 
-    def runs(self, process_id: int, command: Sequence[str]) -> bool:
-        self._children = [child for child in self._children if child.poll() is None]
-        try:
-            seen = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")[:-1]
-        except OSError:
+        return f"{process} {_started_at(process)}"
+
+    def runs(self, mark: str) -> bool:
+        process, _, started_at = mark.partition(" ")
+        if not process.isdigit() or not started_at:
             return False
-        return [part.decode("utf-8", "replace") for part in seen][1:] == list(command)[1:] and bool(seen)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(int(process), os.WNOHANG)
+        return _started_at(int(process)) == started_at
+
+
+def _started_at(process: int) -> str:
+    """Give when a process started, in ticks since boot (field 22 of proc_pid_stat(5)), which tells two of one id apart.
+
+    Empty where there is none.
+    """
+    try:
+        return (
+            Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        )
+    except (OSError, IndexError):
+        return ""
 
 
 class KubeletService:
@@ -190,23 +208,23 @@ class KubeletService:
         if not command:
             return "the kubelet does not run, and nothing says how to start it (set [kubelet] command)"
         try:
-            if not self._processes.runs(self._last_process(), command):
-                self._note_process(self._processes.spawn(command, self._settings.kubelet_log))
+            if not self._processes.runs(self._last_mark()):
+                self._keep_mark(self._processes.spawn(command, self._settings.kubelet_log))
         except OSError as error:
             return f"the kubelet cannot be started: [kubelet] command: {error}"
         return ""
 
     @property
-    def _process_file(self) -> Path:
-        """Where the process id of the kubelet that we started stays, for our own next start."""
+    def _mark_file(self) -> Path:
+        """Where the mark of the kubelet that we started stays, for our own next start."""
         return self._settings.state_dir / "kubelet.pid"
 
-    def _last_process(self) -> int:
+    def _last_mark(self) -> str:
         try:
-            return int(self._process_file.read_text(encoding="ascii"))
+            return self._mark_file.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
-            return 0
+            return ""
 
-    def _note_process(self, process_id: int) -> None:
-        self._process_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._process_file.write_text(f"{process_id}\n", encoding="ascii")
+    def _keep_mark(self, mark: str) -> None:
+        self._mark_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark_file.write_text(f"{mark}\n", encoding="ascii")
