@@ -16,6 +16,7 @@ import pytest
 from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
+from way import Way, way_on
 
 NodeFactory = Callable[[str], LabNode]
 
@@ -78,6 +79,13 @@ def node(shared_node: LabNode, request: pytest.FixtureRequest) -> Iterator[LabNo
     _nodes_of(request.node).append(shared_node)
     yield shared_node
     shared_node.empty()
+
+
+@pytest.fixture
+def way(node: LabNode) -> Iterator[Way]:
+    """The whole way on the node that most tests share."""
+    with way_on(node) as found:
+        yield found
 
 
 @pytest.hookimpl(wrapper=True)
