@@ -94,7 +94,7 @@ class KubeletLog:
             return _read_file(self.file, position)
         after = (f"--after-cursor={position.cursor}",) if position.cursor else ("--boot",)
         told = self._run(self._journalctl(*after, f"--lines={MOST_LINES}"))
-        lines = tuple(line for line in told.splitlines() if not line.startswith("-- "))
+        lines = tuple(line for line in _split(told) if not line.startswith("-- "))
         return lines, LogPosition(cursor=_cursor(told) or position.cursor)
 
     def lines_since(self, position: LogPosition) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class KubeletLog:
         if self.file is not None:
             return _read_file(self.file, LogPosition())[0][-count:]
         told = self._run(self._journalctl(f"--lines={count}"))
-        return tuple(line for line in told.splitlines() if not line.startswith("-- "))
+        return tuple(line for line in _split(told) if not line.startswith("-- "))
 
     def _journalctl(self, *more: str) -> tuple[str, ...]:
         return ("journalctl", "--unit", self.unit, "--output=cat", "--quiet", "--no-pager", "--show-cursor", *more)
@@ -131,8 +131,13 @@ def _read_file(file: Path, position: LogPosition) -> tuple[tuple[str, ...], LogP
     except OSError:
         return (), position
     whole = content[: content.rfind(b"\n") + 1]
-    lines = (former + whole).decode("utf-8", "replace").splitlines()
-    return tuple(lines), LogPosition(state.st_ino, start + len(whole))
+    lines = _split((former + whole).decode("utf-8", "replace"))
+    return lines, LogPosition(state.st_ino, start + len(whole))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Divide at line feeds alone: messages may hold the other characters at which `splitlines` divides."""
+    return tuple(line for line in text.split("\n") if line)
 
 
 def _rest_of_former(file: Path, position: LogPosition) -> bytes:
