@@ -43,8 +43,9 @@ class HookQueue:
         for entry in sorted(due, key=lambda each: (each.deployment.name, each.sequence)):
             if self._running:
                 return
-            if entry.state != DONE:
-                self._begin(entry)
+            now = self._ledger.entries.get(entry.deployment.id)  # taking in may have decided it
+            if now is not None and now.state != DONE:
+                self._begin(now)
 
     def pause(self) -> float | None:
         """Seconds until the running hook is to be asked; None where none runs."""
