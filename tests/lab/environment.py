@@ -52,7 +52,7 @@ def python(progress: Progress) -> Path:
 
 def _key() -> str:
     needs = hashlib.sha256()
-    for part in (sys.version, sys.prefix, str(ROOT), *(file.read_text() for file in _NEEDS)):
+    for part in (sys.version, sys.base_prefix, str(ROOT), *(file.read_text() for file in _NEEDS)):
         needs.update(part.encode() + b"\0")
     return needs.hexdigest()[:16]
 

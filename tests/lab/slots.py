@@ -114,7 +114,8 @@ def _guard(number: int) -> None:
                 return
             time.sleep(0.02)
         else:
-            return clean(number)
+            clean(number)
+            return
 
 
 if __name__ == "__main__":
