@@ -13,7 +13,7 @@ def kill_at(number: int, command: str, journal: Path, *, port: int = 0) -> dict[
     """Give the environment in which `heat-config-kubelet <command>` dies just before its change of this number.
 
     Commands that others start count too, each by itself. `port` is that of whom it signals; connections elsewhere
-    are no change. `journal` gets a line for each change, the one that was not made included.
+    are no change. `journal` gets a line for each change, then "killed" before the one that is not made any more.
     """
     return {
         "PYTHONPATH": str(FOLDER),

@@ -1,9 +1,9 @@
 """Kills a Python process of the agent at the n-th thing that it changes; put on PYTHONPATH by `lab.kills`.
 
 A change is what lasts: a transaction's end, a write outside of one, a file or folder made, replaced or removed, a
-process started, a connection to somebody else than the kubelet. The process dies just before it, so that killed at
-n and at n + 1 together see it before and after each. Each change is noted in a file, the last one was not made.
-Nothing of the agent is replaced: Python's audit events and SQLite's trace tell what it is about to do.
+process started, a connection to where signals go. The process dies just before it, so that killed at
+n and at n + 1 together see it before and after each. Each change is noted in a file.
+Nothing of the agent is replaced: Python's audit events and SQLite's trace say what it is about to do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 COMMAND, AT, JOURNAL, PORT = "LAB_KILL_COMMAND", "LAB_KILL_AT", "LAB_KILL_JOURNAL", "LAB_KILL_PORT"
 
+_connect = sqlite3.connect
 _IGNORED = ("/loop.lock", "/dev/null", "-wal", "-shm", "-journal", ".pyc")
 
 
@@ -24,14 +25,13 @@ class _Killer:
         self._left = at
         self._journal = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._port = port
-        self._stores: dict[int, sqlite3.Connection] = {}
-        self._changes: dict[int, int] = {}
 
     def point(self, what: str) -> None:
         """Die here if it is time."""
         os.write(self._journal, what.encode() + b"\n")
         self._left -= 1
         if self._left == 0:
+            os.write(self._journal, b"killed\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -46,30 +46,30 @@ class _Killer:
             self.point(f"start {arguments[0]}")
         elif event == "socket.connect" and arguments[1][1:2] == (self._port,):
             self.point("connect")
-        elif event == "sqlite3.connect/handle":
-            self._watch(arguments[0])
 
-    def _opened(self, path: object, mode: object, flags: int) -> None:
+    def _opened(self, path: object, _mode: object, flags: int) -> None:
         if not isinstance(path, str) or path.endswith(_IGNORED):
             return
         made = flags & os.O_CREAT and not os.path.lexists(path)
         if made or flags & os.O_TRUNC:
             self.point(f"make {path}")
 
-    def _watch(self, store: sqlite3.Connection) -> None:
-        number = id(store)
-        self._stores[number] = store
-        self._changes[number] = 0
-        store.set_trace_callback(lambda statement: self._stated(number, statement))
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        """Open a database, and look at what is done to it."""
+        store: sqlite3.Connection = _connect(*arguments, **options)
+        written = False
 
-    def _stated(self, number: int, statement: str) -> None:
-        store = self._stores[number]
-        word = statement.split(maxsplit=1)[0]
-        if word == "COMMIT" and store.total_changes != self._changes[number]:
-            self._changes[number] = store.total_changes
-            self.point("commit")
-        elif word in ("INSERT", "UPDATE") and not store.in_transaction:
-            self.point(statement.split(" SET ")[0].split("(")[0])
+        def stated(statement: str) -> None:
+            nonlocal written
+            word = statement.split(maxsplit=1)[0]
+            if word in ("INSERT", "UPDATE", "CREATE") and not store.in_transaction:
+                self.point(statement.split(" SET ")[0].split("(")[0])
+            elif word == "COMMIT" and written:
+                self.point("commit")
+            written = store.in_transaction and (written or word in ("INSERT", "UPDATE", "CREATE"))
+
+        store.set_trace_callback(stated)
+        return store
 
 
 def _install() -> None:
@@ -78,6 +78,7 @@ def _install() -> None:
         sys.dont_write_bytecode = True
         killer = _Killer(int(os.environ[AT]), os.environ[JOURNAL], int(os.environ[PORT]))
         sys.addaudithook(killer.audit)
+        sqlite3.connect = killer.connect  # type: ignore[assignment]
 
 
 _install()
