@@ -9,14 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-SETTLE_SECONDS = 0.5
-"""How long to wait after the control group has gone before the pod's name is used again.
-
-The kubelet's housekeeping may remove the group before the old pod's worker has looked: it polls volumes every
-0.3 s and directories every 0.1 s (WaitForUnmount, SyncTerminatedPod in pkg/kubelet/kubelet.go), 0.41 s at most
-as seen with 1.37.2. A manifest written earlier than that waits 10 to 15 s for the worker's next turn.
-"""
-
 _CLASSES = ("besteffort", "burstable", "")
 """The quality-of-service classes that have a group of their own, and the guaranteed pods, which are in none."""
 _KEEPERS = ("pids", "memory", "systemd", "cpu", "unified")

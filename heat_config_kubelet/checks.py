@@ -255,8 +255,6 @@ def _warnings(spec: dict[str, Any], findings: Findings) -> None:
         findings.warn("spec.restartPolicy", f"is {policy}; a finished static pod runs again after the kubelet restarts")
     if spec.get("nodeName"):
         findings.warn("spec.nodeName", "is overwritten by the kubelet")
-    if spec.get("runtimeClassName"):
-        findings.warn("spec.runtimeClassName", "has no effect on a kubelet without an API server")
     for field in ("topologySpreadConstraints", "affinity"):
         where = spec.get(field, {})
         if where and (field != "affinity" or "podAffinity" in where or "podAntiAffinity" in where):

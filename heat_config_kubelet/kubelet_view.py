@@ -86,6 +86,7 @@ class KubeletView:
         if not self.silent or fatal != self.fatal:
             self._log.warning("kubelet does not answer", why=fatal or problem)
         self.fatal, self._problem, self.silent = fatal, fatal or problem, True
+        self.statuses = {}  # what it showed before is no longer known to be so
 
     def look_if_due(self, poll_period: float) -> None:
         """Look unless the last look is recent enough; `poll_period` bounds the pause in seconds."""

@@ -150,6 +150,9 @@ class Loop:
         return 0.0 if self._plan.blocked else options_of({}, self._parts.settings.defaults).containers_timeout
 
     def _write(self) -> None:
+        if self._parts.manifests.has_successors:
+            self._parts.view.look_if_due(_REMOVAL_PAUSE)
+            self._parts.manifests.nudge(self._parts.view.statuses)
         if not self._plan.write:
             return
         for _, entry in self._plan.write:

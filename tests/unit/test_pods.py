@@ -251,6 +251,11 @@ def test_other_faults_stay_faults_where_it_is_not_strict() -> None:
     assert len(faults_of(pod(restartPolicy="always", imagee="x"), strict=False)) == 1
 
 
+def test_a_runtime_class_ends_a_kubelet_without_an_api_server() -> None:
+    (fault,) = faults_of(pod(runtimeClassName="kata"))
+    assert fault.startswith("spec.runtimeClassName") and "panic" in fault
+
+
 def test_warnings() -> None:
     assert one(pod(restartPolicy="Never")).warnings == (
         "spec.restartPolicy: is Never; a finished static pod runs again after the kubelet restarts",
@@ -258,7 +263,6 @@ def test_warnings() -> None:
     assert one(pod(priority=2000001000, priorityClassName="system-node-critical")).warnings == ()
     assert one(pod(priorityClassName="high")).warnings[0].startswith("spec.priorityClassName: has no effect without")
     assert one(pod(priority=5)).warnings[0].startswith("spec.priority: only 2000001000")
-    assert one(pod(runtimeClassName="kata")).warnings[0].startswith("spec.runtimeClassName")
     assert one(pod(nodeName="other")).warnings[0].startswith("spec.nodeName")
     assert one(pod(affinity={"nodeAffinity": {}})).warnings == ()
     assert one(pod(affinity={"podAffinity": {}})).warnings[0].startswith("spec.affinity")
