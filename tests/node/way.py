@@ -19,7 +19,7 @@ from lab.node import LabNode
 from lab.receiver import Receiver, Request
 
 from heat_config_kubelet.manifest_dir import MARK
-from heat_config_kubelet.store import DONE, PENDING, Entry, Store
+from heat_config_kubelet.store import APPLIED, DONE, PENDING, Entry, Store
 
 QUICK = {"min_ready_seconds": 0, "poll_period": 0.2}
 """Options of deployments whose pods are meant to run at once."""
@@ -69,6 +69,11 @@ class Way:
 
         self.node.wait_for(look, f"os-collect-config to poll {count} times", timeout)
 
+    def wait_for_pass(self, timeout: float = 30.0) -> None:
+        """Wait until os-collect-config has called the agent once more, and the pass is over."""
+        before = self._applied()
+        self.node.wait_for(lambda: self._applied() != before, "another pass", timeout)
+
     # --- signals
 
     def request(self, name: str, timeout: float = 60.0) -> Request:
@@ -111,6 +116,13 @@ class Way:
         store = Store.open(file, create=False)
         try:
             return {entry.deployment.id: entry for entry in store.entries()}
+        finally:
+            store.close()
+
+    def _applied(self) -> str:
+        store = Store.open(self.node.state_dir / "store.sqlite", create=False)
+        try:
+            return store.get(APPLIED) or ""
         finally:
             store.close()
 
@@ -201,6 +213,7 @@ class Way:
 def way_on(node: LabNode) -> Iterator[Way]:
     """Give the whole way on a node, and leave os-collect-config's settings as they were."""
     work = node.folder / "work"
+    shutil.rmtree(work, ignore_errors=True)  # of a former test; its pods, which may hold it, are gone by now
     work.mkdir()
     try:
         with Receiver() as receiver:
@@ -208,7 +221,6 @@ def way_on(node: LabNode) -> Iterator[Way]:
     finally:
         node.collector.polling_interval = 1.0
         node.collector.metadata_url = ""
-        shutil.rmtree(work)
 
 
 def marks(manifest: Mapping[str, Any]) -> dict[str, str]:
