@@ -74,7 +74,7 @@ def failed_answer(text: str, error: AgentError) -> dict[str, Any]:
 def _deployment(text: str) -> Deployment:
     try:
         deployment = read(json.loads(text), "standard input")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MetadataError(f"standard input: not a deployment as JSON: {error}") from error
     if deployment.group != KUBELET_GROUP:
         raise MetadataError(

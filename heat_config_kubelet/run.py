@@ -94,7 +94,7 @@ class _ApplyConfig:
         parts = shlex.split(command)
         if not parts:
             return
-        program = shutil.which(parts[0]) or str(Path(sys.executable).with_name(parts[0]))
+        program = shutil.which(parts[0]) or str(Path(sys.executable).parent / parts[0])
         try:
             self._process = subprocess.Popen(
                 [program, *parts[1:]],
