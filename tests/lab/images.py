@@ -17,7 +17,7 @@ from pathlib import Path
 BUSYBOX = "lab.local/busybox:1"
 PAUSE = "lab.local/pause:1"
 ABSENT = "127.0.0.1:1/absent:1"
-"""An image that cannot be pulled, and fails at once: nothing listens on port 1."""
+"""An image whose registry cannot be reached, found out at once: nothing listens on port 1."""
 
 _PROGRAM = Path("/bin/busybox")
 _FOLDERS = ("bin", "dev", "etc", "proc", "root", "sys", "tmp", "var", "var/log")

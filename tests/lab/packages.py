@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .progress import CommandError, Progress, run_shown
 
-LINT = ("shellcheck",)
+LINT = ("git", "shellcheck")
 NODE = (
     "busybox-static",
     "ca-certificates",

@@ -2,7 +2,8 @@
 
 It answers as the real ones do (seen with Heat 27.0.1, Keystone 30.0.0, Zaqar 23.0.1, Swift 2.38.3): also where they
 take a signal and drop it, which reads as success. Swift's objects can be read too, as os-collect-config's collector
-"request" does. Where a test needs what Heat then does with a signal, it needs a real Heat.
+"request" does; and it is a registry without images. Where a test needs what Heat then does with a signal, it needs a
+real Heat.
 """
 
 from __future__ import annotations
@@ -108,6 +109,11 @@ class Receiver:
     def url(self, path: str) -> str:
         """The URL of a path."""
         return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}{path}"
+
+    @property
+    def absent_image(self) -> str:
+        """The name of an image of which its registry, this service, says that there is no such image."""
+        return f"127.0.0.1:{self.port}/absent:1"
 
     @property
     def auth_url(self) -> str:
@@ -286,6 +292,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: `Receiver.requests` is the log."""
 
+    def handle(self) -> None:
+        """Say in plain HTTP, as Go's server does, that TLS is not spoken here: then containerd speaks HTTP too."""
+        if not self.receiver.ca and self.connection.recv(1, socket.MSG_PEEK) == b"\x16":
+            self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
+            return
+        super().handle()
+
     def do_GET(self) -> None:
         self._handle()
 
@@ -348,6 +361,8 @@ class _Handler(BaseHTTPRequestHandler):
             return refused or self._heat_signal(found[1], raw, length, too_large=400, body=b"null")
         if found := re.fullmatch(r"/zaqar/v2/queues/([^/]+)/messages", path):
             return self._unauthorized() or self._zaqar_signal(found[1], raw)
+        if path.startswith("/v2/"):  # a registry, of the OCI's distribution specification
+            return _Answer.json(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
         return self._object(path, raw)
 
     def _heat_signal(self, resource: str, raw: bytes, length: str | None, *, too_large: int, body: bytes) -> _Answer:

@@ -98,6 +98,14 @@ def test_objects_can_be_polled(receiver: Receiver) -> None:
     assert requests.get(url + "x", timeout=5).status_code == 404
 
 
+def test_it_is_a_registry_without_images(receiver: Receiver) -> None:
+    host, name = receiver.absent_image.split("/")
+    answer = requests.get(f"http://{host}/v2/{name.replace(':', '/manifests/')}", timeout=5)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(f"https://{host}/v2/", timeout=5)
+
+
 def test_the_next_action_is_the_same_deployment(receiver: Receiver) -> None:
     first = deployments.deployment("web", {"a": 1}, receiver, created=time.time() - 100)
     second = deployments.again(first, "UPDATE", {"a": 2})
