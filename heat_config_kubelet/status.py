@@ -252,7 +252,7 @@ class PodWatch:
     # --- words
 
     def _waits_for(self, status: PodStatus, trouble: str, now: float) -> str:
-        if status.phase == "Failed":
+        if status.phase == "Failed" and (status.reason or not status.containers):
             return _rejected(status)
         if status.sandbox_ready is not True and not any(each.container_id for each in status.containers):
             return trouble or "volumes, sandbox and network are being set up"

@@ -329,6 +329,13 @@ def test_other_failures_of_the_whole_pod() -> None:
     assert (bare.outcome, bare.reason) == (Outcome.FAILED, "the pod failed: the kubelet gives no reason")
 
 
+def test_a_pod_whose_container_failed_for_good_is_told_by_its_container() -> None:
+    watch = PodWatch(pod(restartPolicy="Never"), replace(SHORT, fail_fast=False), 0.0)
+    ended = container(state=ContainerState.TERMINATED, ready=False, exit_code=5)
+    verdict = watch.look(shown(ended, phase="Failed"), 1.0)
+    assert verdict == Verdict(Outcome.WAITING, 'container "main" exited with code 5')
+
+
 # --- what the kubelet says beside the status
 
 
