@@ -28,7 +28,6 @@ from .store import APPLIED, DONE, DROPPED, HOOK, REMOVING, UNSENT, Entry
 from .values import KUBELET_GROUP
 from .wake import Wake
 
-_REMOVAL_PAUSE = 0.1
 _TROUBLE_PAUSE = 1.0
 
 
@@ -151,7 +150,7 @@ class Loop:
 
     def _write(self) -> None:
         if self._parts.manifests.has_successors:
-            self._parts.view.look_if_due(_REMOVAL_PAUSE)
+            self._parts.view.look()
             self._parts.manifests.nudge(self._parts.view.statuses)
         if not self._plan.write:
             return
@@ -205,8 +204,8 @@ class Loop:
         if self._parts.judge.trouble:
             # Only another loop can find the kubelet's directory; this one need not wait for it.
             pauses.append(None if self._parts.view.broken else _TROUBLE_PAUSE)
-        elif any(row.phase == REMOVING for row in self._parts.manifests.rows()):
-            pauses.append(_REMOVAL_PAUSE)
+        else:
+            pauses.append(self._parts.manifests.pause())
         if self._of(Task.APPLY_CONFIG):
             pauses.append(_TROUBLE_PAUSE)
         if self._of(Task.RUN_HOOK) and self._parts.hooks.pause() is None:

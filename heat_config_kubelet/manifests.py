@@ -23,7 +23,10 @@ _UNSEEN_SECONDS = 1.0
 """A pod that the kubelet has never shown may still be on its way into it when its manifest is unlinked."""
 
 
-_NUDGE_PAUSE = 0.15
+_QUICK_PAUSE, _SLOW_PAUSE = 0.05, 0.2
+_SOON = 3.0
+_FIRST_NUDGE = 0.05
+_NUDGE_GROWTH = 1.25
 _NUDGED_SECONDS = 30.0
 
 
@@ -33,7 +36,13 @@ class _Successor:
 
     row: PodRow
     written_at: float
+    nudged_at: float
     nudges: int = 0
+
+    @property
+    def due_at(self) -> float:
+        """When the next nudge is due, steady seconds: soon at first, then less and less often."""
+        return self.nudged_at + _FIRST_NUDGE * _NUDGE_GROWTH**self.nudges
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,16 @@ class Manifests:
         """Whether a pod being removed has left the runtime: then it is worth asking the kubelet."""
         return any(row.phase == REMOVING and not self._in_runtime(row.uid) for row in self._store.pods())
 
+    def pause(self) -> float | None:
+        """Seconds until it is worth looking again; None where no pod is waited for.
+
+        Most pods end soon after they are asked to, the others when their grace period is over.
+        """
+        waits = [(self._waited(row), row.grace) for row in self._store.pods() if row.phase == REMOVING]
+        if self._successors or any(waited < _SOON or waited > grace - _SLOW_PAUSE for waited, grace in waits):
+            return _QUICK_PAUSE
+        return _SLOW_PAUSE if waits else None
+
     def _waited(self, row: PodRow) -> float:
         removed_at = self._removed_at.setdefault(row.uid, self._clock.steady_since(row.since))
         return self._clock.steady() - removed_at
@@ -196,7 +215,7 @@ class Manifests:
         for row in done:
             self._log.info("manifest written", pod=row.key, deployment=row.identity, file=row.file)
             if self._gone_at.pop(row.key, float("-inf")) > self._clock.steady() - _NUDGED_SECONDS:
-                self._successors[row.uid] = _Successor(row, self._clock.steady())
+                self._successors[row.uid] = _Successor(row, self._clock.steady(), self._clock.steady())
         return done
 
     # --- successors that the kubelet is slow to take up
@@ -219,8 +238,8 @@ class Manifests:
             taken_up = status is not None and (bool(status.containers) or status.sandbox_ready is not None)
             if taken_up or now > successor.written_at + _NUDGED_SECONDS:
                 del self._successors[uid]
-            elif now >= successor.written_at + _NUDGE_PAUSE * (successor.nudges + 1):
-                successor.nudges += 1
+            elif now >= successor.due_at:
+                successor.nudges, successor.nudged_at = successor.nudges + 1, now
                 self._directory.nudge(successor.row.file, successor.nudges)
 
     def _fresh(self, pod: Pod, entry: Entry, generation: str) -> PodRow:
