@@ -34,7 +34,9 @@ CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 _CONNECT_SECONDS = 4
 _GO_NEEDED = (1, 21)
 """From this release on the go command fetches the toolchain that a module asks for."""
-_TOOLCHAIN_MODULE = "golang.org/toolchain@v0.0.1-go1.26.0.linux-amd64"
+_GO_RELEASE = "1.26.6"
+"""The newest release of Go that one of the modules asks for: containerd 2.4.2's go.mod does."""
+_TOOLCHAIN_MODULE = f"golang.org/toolchain@v0.0.1-go{_GO_RELEASE}.linux-amd64"
 
 
 class BinaryError(Exception):
@@ -180,7 +182,7 @@ def _build_kubelet(version: str, target: Path, progress: Progress) -> None:
     go = _go(progress)
     staging = "v0." + version.split(".", 1)[1]
     with _workspace() as work:
-        (work / "go.mod").write_text("module build\n\ngo 1.26.0\n")
+        (work / "go.mod").write_text(f"module build\n\ngo {_GO_RELEASE}\n")
         told = run_shown(
             [go, "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"],
             progress,
@@ -194,7 +196,7 @@ def _build_kubelet(version: str, target: Path, progress: Progress) -> None:
         own = Path(found.group(1)).read_text()
         modules = re.findall(r"^\s*(?:replace )?(k8s\.io/\S+) => \./staging/", own, re.MULTILINE)
         (work / "go.mod").write_text(
-            "module build\n\ngo 1.26.0\n\n"
+            f"module build\n\ngo {_GO_RELEASE}\n\n"
             f"require k8s.io/kubernetes v{version}\n\n"
             + "".join(f"replace {module} => {module} {staging}\n" for module in modules)
         )
@@ -211,7 +213,7 @@ def _build_kubelet(version: str, target: Path, progress: Progress) -> None:
 def _build_containerd(version: str, target: Path, progress: Progress) -> None:
     module = "github.com/containerd/containerd/v2"
     with _workspace() as work:
-        (work / "go.mod").write_text(f"module build\n\ngo 1.26.0\n\nrequire {module} v{version}\n")
+        (work / "go.mod").write_text(f"module build\n\ngo {_GO_RELEASE}\n\nrequire {module} v{version}\n")
         _build(
             _go(progress),
             work,
