@@ -96,6 +96,41 @@ def test_no_wake_up_is_ever_lost(settings: Settings) -> None:
     until(lambda: not (settings.state_dir / "pending").exists(), "nothing is pending")
 
 
+HELD_AT_THE_END = """
+import pathlib, sys, time
+from heat_config_kubelet import loop, loop_process, settings
+here, real = pathlib.Path(sys.argv[2]), loop.Loop._end
+def end(self):
+    (here / "at-the-end").touch()
+    while not (here / "go-on").exists():
+        time.sleep(0.01)
+    return real(self)
+loop.Loop._end = end
+sys.exit(loop_process.run_loop(settings.load(pathlib.Path(sys.argv[1]))))
+"""
+
+
+def test_what_is_added_between_the_last_step_and_the_end_is_done(settings: Settings, tmp_path: Path) -> None:
+    """The adder sees a loop that runs and starts none; so that one must look once more."""
+    store, wake = Store.open(settings.store_file), Wake(settings.state_dir)
+    entries = [raw_entry("first", resource="r1", transport="NO_SIGNAL")]
+    with store.transaction():
+        store.record([source(*entries)], "run", Clock().wall())
+        wake.raise_flag()
+    with subprocess.Popen([sys.executable, "-c", HELD_AT_THE_END, settings.file, tmp_path]) as loop:
+        until((tmp_path / "at-the-end").exists, "the loop has nothing more to do")
+        entries.append(raw_entry("second", resource="r2", transport="NO_SIGNAL"))
+        with store.transaction():
+            store.record([source(*entries)], "run", Clock().wall())
+            wake.raise_flag()
+        assert wake.ring(), "it still runs"
+        (tmp_path / "go-on").touch()
+        assert loop.wait(DEADLINE) == 0
+    assert {entry.state for entry in store.entries()} == {DONE} and len(live(store)) == 2
+    assert not wake.flag.exists()
+    store.close()
+
+
 def hold_and_tell(state_dir: Path, held: multiprocessing.queues.Queue[bool], leave: Path) -> None:
     wake = Wake(state_dir)
     held.put(wake.hold())
