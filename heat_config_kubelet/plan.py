@@ -107,7 +107,8 @@ class _Planner:
 
     def plan(self) -> Plan:
         self._read_all()
-        self._refuse_conflicts()
+        while self._refuse_conflicts():
+            pass  # who is refused keeps the pods that it had, and with them their names
         remove: list[PodRow] = []
         write: list[tuple[Pod, Entry]] = []
         blocked: set[PodKey] = set()
@@ -136,8 +137,12 @@ class _Planner:
                 except PodError as error:
                     self.faults[owner.deployment.id] = error.faults
 
-    def _refuse_conflicts(self) -> None:
-        """Two pods of one name: the one that is there stays, else the older deployment's; a foreign one always."""
+    def _refuse_conflicts(self) -> bool:
+        """Two pods of one name: the one that is there stays, else the older deployment's; a foreign one always.
+
+        Says whether anybody was refused.
+        """
+        refused = False
         foreign = {each.key: each.file for each in self.files.values() if each.key and not each.ours}
         claims: dict[PodKey, Entry] = {}
         owners = [owner for owner in self.owners.values() if owner and owner.deployment.id in self.pods]
@@ -154,9 +159,11 @@ class _Planner:
             if faults:
                 self.faults[entry.deployment.id] = tuple(faults)
                 del self.pods[entry.deployment.id]
+                refused = True
                 continue
             for pod in self.pods[entry.deployment.id]:
                 claims[pod.key] = entry
+        return refused
 
     def _held_by_another(self, key: PodKey, identity: Identity) -> PodRow | None:
         row = self.rows.get(key)

@@ -227,6 +227,17 @@ def test_a_holder_whose_new_config_is_bad_keeps_its_name() -> None:
     assert found.faults["c"] == ("pod default/web: deployment shop/h still has a pod of that name",)
 
 
+def test_a_name_that_is_given_up_by_an_update_that_is_refused_is_not_free() -> None:
+    """The refused one keeps its pods; who counted on the name must be told, not wait for ever."""
+    before = make_entry(raw_entry("a", resource="h"))
+    db = make_entry(raw_entry("d", resource="d", config=pod_map("db")), 2, state=DONE)
+    update = make_entry(raw_entry("b", resource="h", action="UPDATE", config=pod_map("db"), created=T3), 3)
+    counts = make_entry(raw_entry("c", resource="o", created=T1), 4)
+    found = plan(db, update, counts, rows=[*rows_of(before), *rows_of(db)])
+    assert (removed(found), written(found)) == ([], []) and set(found.faults) == {"b", "c"}
+    assert found.faults["c"] == ("pod default/web: deployment shop/h still has a pod of that name",)
+
+
 def test_a_deployment_with_one_conflict_writes_none_of_its_pods() -> None:
     holder = make_entry(raw_entry("a", resource="h"), 1)
     other = make_entry(raw_entry("b", resource="o", config=several("web", "db")), 2)
