@@ -390,11 +390,9 @@ class LabNode:
         self._running["namespace"] = process
 
     def _inside(self) -> list[str]:
-        return [
-            *self.slot.cgroup.joining(_DAEMONS),
-            "nsenter",
-            f"--mount=/proc/{self._running['namespace'].pid}/ns/mnt",
-        ]
+        holder = f"/proc/{self._running['namespace'].pid}"
+        # The root too: joining a mount namespace leaves a chroot.
+        return [*self.slot.cgroup.joining(_DAEMONS), "nsenter", f"--mount={holder}/ns/mnt", f"--root={holder}/root"]
 
     def _containerd_command(self) -> list[str]:
         return [str(self.binaries.containerd), "--config", str(self.folder / "containerd.toml")]
