@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import passes
@@ -50,22 +48,6 @@ class Killed:
 
     def __repr__(self) -> str:
         return f"made {self.changes}, killed before {self.last}" if self.here else f"not killed, made {self.changes}"
-
-
-@contextmanager
-def as_if_a_loop_ran(node: LabNode) -> Iterator[None]:
-    """Hold the loop's lock, so that nobody starts one; the flag stays for who comes next."""
-    with (node.state_dir / "loop.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def record(node: LabNode, *entries: passes.Entry) -> None:
-    """Let `run` take in these entries, and start no loop."""
-    with as_if_a_loop_ran(node):
-        done = passes.run_pass(node, *entries)
-    assert done.returncode == 0, done.stderr
-    assert passes.is_pending(node)
 
 
 def resume(node: LabNode) -> None:
@@ -146,7 +128,7 @@ def test_loop_killed_once_at_each_change(node: LabNode, receiver: Receiver) -> N
     for number in range(1, MOST):
         kills = 0
         for entry in life.entries():
-            record(node, entry)
+            passes.record(node, entry)
             killed = Killed(node, receiver, number, "loop")
             if killed.here:
                 kills += 1
@@ -169,7 +151,7 @@ def test_loop_killed_again_and_again(node: LabNode, receiver: Receiver) -> None:
     node.configure(agent={"os_apply_config": ""})
     life = Life(node, receiver)
     for entry in life.entries():
-        record(node, entry)
+        passes.record(node, entry)
         for number in range(1, MOST):
             killed = Killed(node, receiver, number, "loop")
             if not killed.here:
@@ -196,7 +178,7 @@ def test_loop_killed_at_each_change_of_a_hook(node: LabNode, receiver: Receiver)
         receiver.forget()
         ran.write_text("")
         entry = deployments.deployment("task", "echo", receiver, group="script")
-        record(node, entry)
+        passes.record(node, entry)
         killed = Killed(node, receiver, number, "loop")
         if killed.here:
             resume(node)
