@@ -167,6 +167,13 @@ class LabNode:
         """How to reach its kubelet."""
         return kubelet_config.discover(self.settings)
 
+    def daemon(self, name: str) -> int:
+        """The process id of its containerd or kubelet; LabError where that does not run."""
+        process = self._running.get(name)
+        if not process or process.poll() is not None:
+            raise LabError(f"node {self.name}: {name} does not run")
+        return process.pid
+
     def healthy(self) -> bool:
         """Whether its kubelet says that it is well."""
         url = f"http://127.0.0.1:{self.access.healthz_port}/healthz"
