@@ -100,9 +100,10 @@ def _hook(given: argparse.Namespace) -> int:
     text = sys.stdin.read()
     try:
         answer = hook(_settings(given), text)
-    except AgentError as error:
-        answer = failed_answer(text, error)
-        print(f"heat-config-kubelet: {error}", file=sys.stderr)
+    except (AgentError, sqlite3.Error, OSError) as error:
+        reason = error if isinstance(error, AgentError) else StoreError(f"the store: {error}")
+        answer = failed_answer(text, reason)
+        print(f"heat-config-kubelet: {reason}", file=sys.stderr)
     json.dump(answer, sys.stdout)
     return 0
 

@@ -6,6 +6,7 @@ A few threads make the attempts; the store is only touched by the loop's own thr
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import threading
@@ -56,10 +57,12 @@ class Delivery:
 
     def advance(self) -> None:
         """Take in what has been answered and send what is due."""
-        for entry_id, answer in self._threads.ended():
-            entry = self._ledger.entries.get(entry_id)
-            if entry is not None and entry.signal == PENDING:
-                self._note(entry, answer)
+        ended = self._threads.ended()
+        with self._ledger.store.transaction() if ended else contextlib.nullcontext():
+            for entry_id, answer in ended:
+                entry = self._ledger.entries.get(entry_id)
+                if entry is not None and entry.signal == PENDING:
+                    self._note(entry, answer)
         pending = self._pending()
         if not pending or self._ledger.has_news():
             return  # a configuration that `run` has just superseded is not signalled any more
@@ -92,9 +95,7 @@ class Delivery:
 
     def _listed(self) -> list[Listed]:
         entries = self._ledger.entries.values()
-        owners = {
-            identity: self._ledger.owner(identity) for identity in {entry.deployment.identity for entry in entries}
-        }
+        owners = self._ledger.owners()
         return [
             Listed(
                 entry.deployment.id,

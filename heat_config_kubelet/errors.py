@@ -63,5 +63,9 @@ class DamagedStoreError(StoreError):
     """The store's file is no SQLite database any more."""
 
 
+class ReplacedStoreError(StoreError):
+    """Another process has found the store damaged and begun a new one: everything is to be read anew."""
+
+
 class ModeError(AgentError):
     """Both ways in, `run` and `hook`, are used on one node."""

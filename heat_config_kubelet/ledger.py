@@ -7,6 +7,7 @@ that one step of the loop works on one state.
 from __future__ import annotations
 
 from .clock import Clock
+from .errors import ReplacedStoreError
 from .log import Log
 from .plan import owner_of
 from .signals import NO_SIGNAL
@@ -31,22 +32,32 @@ class Ledger:
         return self.store.version() != self._version
 
     def take_news(self) -> bool:
-        """Read the entries again if another process has written; says whether it has."""
+        """Read the entries again if another process has written; says whether it has.
+
+        Raises ReplacedStoreError where the store is no longer the one that others write to.
+        """
+        if self.store.replaced:
+            raise ReplacedStoreError(f"{self.store.path}: set aside by another process")
         version = self.store.version()
         if version == self._version:
             return False
         self._version = version
         for entry_id in self.store.drop_vanished_signals(self.clock.wall()):
             self._log.info("signal dropped", config=entry_id)
-        self._read()
+        self.entries = {entry.deployment.id: entry for entry in self.store.entries()}
         return True
 
-    def _read(self) -> None:
-        self.entries = {entry.deployment.id: entry for entry in self.store.entries()}
+    def _read_again(self, entry: Entry) -> Entry:
+        """Take in our own change of one entry, and nothing else."""
+        changed = self.entries[entry.deployment.id] = self.store.again(entry)
+        return changed
 
-    def owner(self, identity: Identity) -> Entry | None:
-        """Give the entry whose content an identity's pods follow."""
-        return owner_of(entry for entry in self.entries.values() if entry.deployment.identity == identity)
+    def owners(self) -> dict[Identity, Entry | None]:
+        """Give, by identity, the entry whose content its pods follow; None where all that is left is a DELETE."""
+        same: dict[Identity, list[Entry]] = {}
+        for entry in self.entries.values():
+            same.setdefault(entry.deployment.identity, []).append(entry)
+        return {identity: owner_of(entries) for identity, entries in same.items()}
 
     def begin(self, entry: Entry) -> Entry:
         """Note that work on an entry begins; gives it as it is then."""
@@ -57,8 +68,7 @@ class Ledger:
             self.store.set_state(entry_id, WORKING, self.clock.wall())
             self.store.event(entry_id, "started", "", self.clock.wall())
         self._began[entry_id] = self.clock.steady()
-        self._read()
-        return self.entries[entry_id]
+        return self._read_again(entry)
 
     def elapsed(self, entry: Entry) -> float:
         """Seconds since work on an entry began."""
@@ -68,7 +78,7 @@ class Ledger:
     def set_hook(self, entry: Entry, record: str) -> None:
         """Note the process of an entry's hook."""
         self.store.set_hook(entry.deployment.id, record)
-        self._read()
+        self._read_again(entry)
 
     def decide(self, entry: Entry, outcome: Result) -> None:
         """Note an entry's result, to be signalled where somebody waits for it."""
@@ -83,14 +93,14 @@ class Ledger:
             status_code=outcome.status_code,
             config=deployment.id,
         )
-        self._read()
+        self._read_again(entry)
 
     def skip(self, entry: Entry, signal: str, why: str) -> None:
         """Note that an entry is never answered by us."""
         with self.store.transaction():
             self.store.skip(entry.deployment.id, signal, why, self.clock.wall())
         self._log.info("deployment skipped", deployment=entry.deployment.identity, why=why)
-        self._read()
+        self._read_again(entry)
 
     def note_signal(self, entry: Entry, signal: str, why: str) -> None:
         """Note what became of an entry's signal for good."""
@@ -100,7 +110,7 @@ class Ledger:
             self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts)
         level = self._log.info if signal in (DELIVERED, UNSENT) else self._log.warning
         level("signal " + signal, deployment=entry.deployment.identity, config=entry_id, answer=why)
-        self._read()
+        self._read_again(entry)
 
     def note_retry(self, entry: Entry, why: str, again: float) -> None:
         """Note that a signal was not taken, and when (seconds since the epoch) it is tried again."""
@@ -115,4 +125,4 @@ class Ledger:
             attempt=attempts,
             again_in=round(again - now, 1),
         )
-        self._read()
+        self._read_again(entry)

@@ -61,7 +61,10 @@ class Loop:
         self._found: tuple[Found, ...] = ()
 
     def run(self) -> None:
-        """Work until nothing is pending. Raises sqlite3.Error where the store cannot be written."""
+        """Work until nothing is pending.
+
+        Raises sqlite3.Error where the store cannot be written, ReplacedStoreError where it is another one now.
+        """
         self._store.prune(self._ledger.clock.wall())
         while True:
             pause = self.step()
@@ -73,7 +76,7 @@ class Loop:
     def _end(self) -> bool:
         """The last look: end, unless somebody has added work since."""
         with self._store.transaction():
-            if self._ledger.has_news():
+            if self._ledger.has_news() or self._store.replaced:
                 return False
             self._parts.wake.let_go(clear_flag=True)
         self._parts.log.info("nothing pending")
@@ -154,8 +157,9 @@ class Loop:
             self._parts.manifests.nudge(self._parts.view.statuses)
         if not self._plan.write:
             return
-        for _, entry in self._plan.write:
-            self._ledger.begin(entry)
+        with self._store.transaction():
+            for _, entry in self._plan.write:
+                self._ledger.begin(entry)
         self._parts.view.before_writing()
         self._parts.view.wrote(self._parts.manifests.write(self._plan.write))
         self._stale = True
@@ -181,7 +185,7 @@ class Loop:
     def _why_nothing(self, entry: Entry) -> str:
         if entry.deployment.tool_missing:
             return f"the component has no config for {entry.deployment.action}; nothing was changed"
-        owner = self._ledger.owner(entry.deployment.identity)
+        owner = self._ledger.owners()[entry.deployment.identity]
         successor = owner.deployment.id if owner else "a newer one"
         return f"replaced by {successor}, whose pods these are now; nothing was changed"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from .cgroups import pod_exists
 from .clock import Clock
 from .delivery import Delivery
-from .errors import AgentError, ManifestError
+from .errors import AgentError, ManifestError, ReplacedStoreError
 from .hook_queue import HookQueue
 from .kubelet_api import KubeletApi
 from .kubelet_config import KubeletAccess, discover, keep_certificates
@@ -40,13 +40,25 @@ def run_loop(settings: Settings) -> int:
     _keep_small(settings.state_dir / "loop.log")
     log = Log(settings.log_level)
     clock = Clock()
+    try:
+        while not _worked(settings, wake, log, clock):
+            pass
+    finally:
+        wake.let_go(clear_flag=False)
+    return 0
+
+
+def _worked(settings: Settings, wake: Wake, log: Log, clock: Clock) -> bool:
+    """Work until nothing is pending; False where the store was replaced meanwhile, and all is to begin anew."""
     store = open_or_restart(settings.store_file, clock.wall(), log)
     try:
         Loop(assemble(settings, store, wake, log, clock)).run()
+    except ReplacedStoreError as error:
+        log.warning("store replaced", why=error)
+        return False
     finally:
-        wake.let_go(clear_flag=False)
         store.close()
-    return 0
+    return True
 
 
 def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Clock) -> Parts:

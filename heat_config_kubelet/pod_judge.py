@@ -18,7 +18,7 @@ from .plan import Plan, Task
 from .pods import pods_of
 from .settings import Settings
 from .status import PodWatch
-from .store import DONE, WRITTEN, Entry, PodRow
+from .store import DONE, WANTED, WRITTEN, Entry, PodRow
 from .values import KUBELET_GROUP, Identity, Outcome, Pod, PodKey, PodStatus, Result, Verdict
 
 _BLOCKED_PAUSE = 1.0
@@ -102,10 +102,22 @@ class PodJudge:
         self._looking = any(self._has_written(plan.pods[entry.deployment.id], rows) for entry in waiting)
         if self._looking:
             self._view.look_if_due(min(self._options(entry).poll_period for entry in waiting))
-        for entry in self._of(plan, Task.RUN_PODS):
-            self._judge_pods(self._ledger.begin(entry), plan, rows)
-        for entry in self._of(plan, Task.REMOVE_PODS):
-            self._judge_removal(self._ledger.begin(entry), rows)
+        outcomes = [(entry, self._judge_pods(entry, plan, rows)) for entry in self._begun(plan, Task.RUN_PODS)]
+        outcomes += [(entry, self._judge_removal(entry, rows)) for entry in self._begun(plan, Task.REMOVE_PODS)]
+        decided = [(entry, outcome) for entry, outcome in outcomes if outcome is not None]
+        if decided:
+            with self._ledger.store.transaction():
+                for entry, outcome in decided:
+                    self._ledger.decide(entry, outcome)
+        for entry, _ in decided:
+            self._gone.pop(entry.deployment.identity, None)  # what went for this action says nothing about the next
+
+    def _begun(self, plan: Plan, task: Task) -> list[Entry]:
+        entries = self._of(plan, task)
+        if all(entry.state != WANTED for entry in entries):
+            return entries
+        with self._ledger.store.transaction():
+            return [self._ledger.begin(entry) for entry in entries]
 
     def pause(self, plan: Plan) -> float | None:
         """Seconds until the next look at the kubelet, or at what is in its way; None where nobody waits for pods."""
@@ -133,24 +145,20 @@ class PodJudge:
             known = self._waiting[entry.deployment.id] = _Waiting(options)
         return known
 
-    def _judge_pods(self, entry: Entry, plan: Plan, rows: Mapping[PodKey, PodRow]) -> None:
+    def _judge_pods(self, entry: Entry, plan: Plan, rows: Mapping[PodKey, PodRow]) -> Result | None:
         deployment = entry.deployment
         if deployment.id in plan.faults:
-            self._decide(entry, result.refused(deployment, plan.faults[deployment.id]))
-            return
+            return result.refused(deployment, plan.faults[deployment.id])
         pods = plan.pods.get(deployment.id)
         if pods is None:
-            return
+            return None
         verdicts = [(pod, self._verdict(entry, pod, rows.get(pod.key))) for pod in pods]
         if any(verdict.outcome is Outcome.FAILED for _, verdict in verdicts):
-            self._fail(entry, verdicts, rows)
-        elif all(verdict.outcome is Outcome.READY for _, verdict in verdicts):
+            return self._failure(entry, verdicts, rows)
+        if all(verdict.outcome is Outcome.READY for _, verdict in verdicts):
             lines = [(pod, self._status(rows.get(pod.key))) for pod in pods]
-            self._decide(entry, result.success(deployment, lines, warnings=_warnings(pods)))
-
-    def _decide(self, entry: Entry, outcome: Result) -> None:
-        self._ledger.decide(entry, outcome)
-        self._gone.pop(entry.deployment.identity, None)  # what went for this action says nothing about the next
+            return result.success(deployment, lines, warnings=_warnings(pods))
+        return None
 
     def _verdict(self, entry: Entry, pod: Pod, row: PodRow | None) -> Verdict:
         if self._view.fatal:
@@ -175,7 +183,7 @@ class PodJudge:
     def _status(self, row: PodRow | None) -> PodStatus | None:
         return self._view.statuses.get(row.uid) if row else None
 
-    def _fail(self, entry: Entry, verdicts: list[tuple[Pod, Verdict]], rows: Mapping[PodKey, PodRow]) -> None:
+    def _failure(self, entry: Entry, verdicts: list[tuple[Pod, Verdict]], rows: Mapping[PodKey, PodRow]) -> Result:
         log_lines = self._options(entry).log_lines
         lines: list[tuple[Pod, PodStatus | None]] = []
         reasons: dict[str, None] = {}
@@ -190,20 +198,21 @@ class PodJudge:
                 logs.append(self._view.container_log(status, verdict.log_of, log_lines))
         pods = tuple(pod for pod, _ in verdicts)
         text = "\n".join(log for log in logs if log)
-        self._decide(entry, result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods)))
+        return result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods))
 
-    def _judge_removal(self, entry: Entry, rows: Mapping[PodKey, PodRow]) -> None:
+    def _judge_removal(self, entry: Entry, rows: Mapping[PodKey, PodRow]) -> Result | None:
         deployment = entry.deployment
         left = any(row.identity == deployment.identity for row in rows.values())
         gone = self._gone.get(deployment.identity, [])
         overdue = [f"pod {each.row.key} is still there after its grace period" for each in gone if each.overdue]
         too_long = self._ledger.elapsed(entry) > self._options(entry).containers_timeout
         if overdue:
-            self._decide(entry, result.refused(deployment, overdue))
-        elif left and (self._view.fatal or (self.trouble and too_long)):
-            self._decide(entry, result.refused(deployment, [self._view.fatal or self.trouble]))
-        elif not left and deployment.group == KUBELET_GROUP:
-            self._decide(entry, result.removed(deployment, [each.row.key for each in gone]))
+            return result.refused(deployment, overdue)
+        if left and (self._view.fatal or (self.trouble and too_long)):
+            return result.refused(deployment, [self._view.fatal or self.trouble])
+        if not left and deployment.group == KUBELET_GROUP:
+            return result.removed(deployment, [each.row.key for each in gone])
+        return None
 
 
 def _warnings(pods: tuple[Pod, ...]) -> list[str]:

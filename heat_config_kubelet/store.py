@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
+
+_ENTRIES = (
+    "SELECT sequence, id, data, mode, seen_at, vanished_at, state, started_at, decided_at, result, signal,"
+    " attempts, next_attempt, answer, hook FROM entry WHERE "
+)
 
 _EVENTS_KEPT = 5000
 _VANISHED_KEPT_SECONDS = 7 * 86400.0
@@ -164,6 +169,15 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self.path = path
+        self._inode = path.stat().st_ino
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another process has set this store aside and begun a new one."""
+        try:
+            return self.path.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Store:
@@ -227,7 +241,10 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, alone among the writers from its first statement on."""
+        """All or nothing, alone among the writers from its first statement on; within another it is part of that."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -364,12 +381,13 @@ class Store:
         sources: dict[str, list[str]] = {}
         for entry_id, source in self._db.execute("SELECT entry_id, source FROM entry_source ORDER BY source"):
             sources.setdefault(entry_id, []).append(source)
-        rows = self._db.execute(
-            "SELECT sequence, id, data, mode, seen_at, vanished_at, state, started_at, decided_at, result, signal,"
-            " attempts, next_attempt, answer, hook FROM entry WHERE vanished_at IS NULL OR ? ORDER BY sequence",
-            (vanished,),
-        )
-        return tuple(_entry(row, tuple(sources.get(row[1], ()))) for row in rows)
+        rows = self._db.execute(_ENTRIES + "vanished_at IS NULL OR ? ORDER BY sequence", (vanished,))
+        return tuple(_entry(row, read(json.loads(row[2]), row[1]), tuple(sources.get(row[1], ()))) for row in rows)
+
+    def again(self, entry: Entry) -> Entry:
+        """Read what has become of an entry; its deployment and sources are taken as they were."""
+        row = self._db.execute(_ENTRIES + "sequence = ?", (entry.sequence,)).fetchone()
+        return _entry(row, entry.deployment, entry.sources)
 
     def answered(self) -> frozenset[str]:
         """The names of the sources that have said something about deployments since this store began."""
@@ -522,11 +540,10 @@ def set_aside(path: Path, now: float) -> Path:
     return target
 
 
-def _entry(row: tuple[Any, ...], sources: tuple[str, ...]) -> Entry:
-    raw: Mapping[str, Any] = json.loads(row[2])
+def _entry(row: tuple[Any, ...], deployment: Deployment, sources: tuple[str, ...]) -> Entry:
     return Entry(
         sequence=row[0],
-        deployment=read(raw, row[1]),
+        deployment=deployment,
         sources=sources,
         mode=row[3],
         seen_at=row[4],

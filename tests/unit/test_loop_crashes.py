@@ -105,7 +105,7 @@ def life(folder: Path, moment: int) -> bool:
     return crashed
 
 
-MOMENTS = 55
+MOMENTS = 69
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
