@@ -116,6 +116,11 @@ class Receiver:
         return f"127.0.0.1:{self.port}/absent:1"
 
     @property
+    def private_image(self) -> str:
+        """The name of an image that this registry gives to nobody whom it does not know."""
+        return f"127.0.0.1:{self.port}/private/app:1"
+
+    @property
     def auth_url(self) -> str:
         """Keystone's, as deployments have it."""
         return self.url("/v3/")
@@ -362,6 +367,9 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/zaqar/v2/queues/([^/]+)/messages", path):
             return self._unauthorized() or self._zaqar_signal(found[1], raw)
         if path.startswith("/v2/"):  # a registry, of the OCI's distribution specification
+            if path.startswith("/v2/private/"):
+                errors = [{"code": "UNAUTHORIZED", "message": "authentication required"}]
+                return _Answer.json(401, {"errors": errors}, WWW_Authenticate='Basic realm="lab"')
             return _Answer.json(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
         return self._object(path, raw)
 
