@@ -9,8 +9,9 @@ The certificates are valid from 1970 on, and for 20 years from now or from the r
 later: a node whose clock is wrong at its first boot must work then and after the clock is set.
 
 What a renewal asks of the kubelet: nothing. From 1.31 on it watches `tlsCertFile` (feature gate
-ReloadKubeletServerCertificateFile, on by default), as it does `clientCAFile` since 1.23, and takes new ones within
-a minute; until then a call by the new client certificate can be refused. Older ones have to be restarted.
+ReloadKubeletServerCertificateFile, on by default), as it does `clientCAFile` since 1.23, and takes new ones at
+once, or within a minute where it misses the change; until then a call by the new client certificate can be refused.
+Older ones have to be restarted.
 Not for: certificates of a kubelet that somebody else has set up.
 """
 

@@ -317,7 +317,7 @@ class LabNode:
                 raise LabError(f"node {self.name} is started already")
         else:
             self._slot = slots.claim()
-            self._slot.watch()
+            self._slot.watch(self.folder)
         for name in ("run", "log", "lib/containerd", "lib/kubelet", "lib/cni", "manifests", "deployed", "hooks"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)

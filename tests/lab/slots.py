@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -48,9 +49,9 @@ class Slot:
         """The addresses of its pods; of the range that RFC 2544 keeps for labs."""
         return f"198.18.{self.number}.0/24"
 
-    def watch(self) -> None:
-        """Start the guard: it cleans up when this process ends without `release`."""
-        program = [sys.executable, "-m", "lab.slots", str(self.number)]
+    def watch(self, folder: Path) -> None:
+        """Start the guard: when this process ends without `release` it cleans up, and removes `folder` too."""
+        program = [sys.executable, "-m", "lab.slots", str(self.number), str(folder)]
         self._guard = subprocess.Popen(
             program, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -100,7 +101,7 @@ def clean(number: int) -> None:
         subprocess.run(["ip", "link", "delete", bridge_of(number)], check=True)
 
 
-def _guard(number: int) -> None:
+def _guard(number: int, folder: Path) -> None:
     """Wait for the end of the process that has started us, and clean up where it has not."""
     if sys.stdin.buffer.read() == b"released":
         return
@@ -114,9 +115,10 @@ def _guard(number: int) -> None:
                 return
             time.sleep(0.02)
         else:
-            clean(number)
-            return
+            break
+    clean(number)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    _guard(int(sys.argv[1]))
+    _guard(int(sys.argv[1]), Path(sys.argv[2]))
