@@ -58,6 +58,8 @@ def hook(settings: Settings, text: str, clock: Clock | None = None) -> dict[str,
         wake.raise_flag()
     wake.start_loop(settings)
     outcome = _Waiter(settings, store, clock).for_result(deployment)
+    with store.transaction():
+        store.note_given(deployment.id, clock.wall())
     store.close()
     return hook_answer(outcome, deployment, Blanker.of(deployment))
 

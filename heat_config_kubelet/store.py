@@ -99,8 +99,8 @@ WRITING, WRITTEN, REMOVING = "writing", "written", "removing"
 """Phases of a pod's manifest: about to be renamed in; in place; unlinked, or about to be, its pod not yet gone."""
 
 PENDING, DELIVERED, REFUSED, DROPPED, UNSENT = "pending", "delivered", "refused", "dropped", "unsent"
-"""States of a result's signal. DROPPED: superseded, vanished or expired; UNSENT: none is due (NO_SIGNAL, or the
-way in is `hook`, whose caller signals). Empty while there is no result."""
+"""States of a result's signal. DELIVERED: accepted, or given to heat-agents, which signal it; DROPPED: superseded,
+vanished or expired; UNSENT: none is due (NO_SIGNAL), or heat-agents have not asked for it yet. Empty while there is no result."""
 
 
 @dataclass(frozen=True)
@@ -286,11 +286,16 @@ class Store:
         return Recorded(now, tuple(added), self._mark_vanished(now), tuple(problems))
 
     def want_again(self, deployment: Deployment, source: str, mode: str, now: float) -> None:
-        """Take in one deployment by itself, one that was decided already to be done anew; in a transaction.
+        """Take in one deployment by itself, one whose result was given already to be done anew; in a transaction.
 
+        A result that nobody has asked for yet is kept: `record` brought the entry, and the loop was quick.
         An entry that came this way before, of the same identity, vanishes: nobody else says that it has.
         """
-        known = self._db.execute("SELECT state, data, vanished_at FROM entry WHERE id = ?", (deployment.id,)).fetchone()
+        known = self._db.execute(
+            "SELECT state, result IS NOT NULL AND signal = ? AND vanished_at IS NULL, vanished_at"
+            " FROM entry WHERE id = ?",
+            (UNSENT, deployment.id),
+        ).fetchone()
         if known is None or known[2] is not None:
             self._db.execute(
                 "DELETE FROM entry_source WHERE source = ? AND entry_id IN"
@@ -299,8 +304,17 @@ class Store:
             )
             self._put_entry(deployment, source, mode, now)
             self._mark_vanished(now)
-        if known is not None and known[0] == DONE:
+        if known is not None and known[0] == DONE and not known[1]:
             self._restart_entry(deployment.id, json.dumps(deployment.raw), now, "asked for again")
+
+    def note_given(self, entry_id: str, now: float) -> None:
+        """Note that an entry's result was given to heat-agents, which signals it; in a transaction."""
+        changed = self._db.execute(
+            "UPDATE entry SET signal = ?, answer = ? WHERE id = ? AND result IS NOT NULL AND signal = ?",
+            (DELIVERED, "given to heat-agents", entry_id, UNSENT),
+        )
+        if changed.rowcount:
+            self.event(entry_id, "signal " + DELIVERED, "given to heat-agents", now)
 
     def _record_source(
         self,

@@ -14,7 +14,7 @@ from support import pod_map, raw_entry
 from heat_config_kubelet.errors import MetadataError, ModeError
 from heat_config_kubelet.hook_mode import failed_answer, hook, record_all
 from heat_config_kubelet.settings import Settings
-from heat_config_kubelet.store import DONE, UNSENT
+from heat_config_kubelet.store import DELIVERED, DONE
 from heat_config_kubelet.wake import Wake
 
 
@@ -47,7 +47,8 @@ def test_a_deployment_is_brought_to_its_end_and_answered_on_standard_output(node
     answer = call(node, raw_entry("a", outputs=({"name": "pod_ip"},)))
     assert (answer["deploy_status_code"], answer["pod_ip"]) == (0, "10.88.0.7")
     assert "default/web" in answer["deploy_stdout"] and list(node.uids()) == ["web"]
-    assert node.heat.got == [] and node.entries["a"].signal == UNSENT, "heat-agents signals"
+    assert node.heat.got == [], "heat-agents signals"
+    assert (node.entries["a"].signal, node.entries["a"].answer) == (DELIVERED, "given to heat-agents")
 
 
 def test_a_failure_is_an_answer_too(node: Node) -> None:

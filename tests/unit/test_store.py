@@ -312,9 +312,21 @@ def test_what_was_decided_is_done_anew_when_it_is_asked_for_again(store: Store) 
     want(store, raw_entry("a"))
     with store.transaction():
         store.decide("a", ANSWER, UNSENT, START)
+        store.note_given("a", START)
+    assert only(store.entries()).signal == DELIVERED
     want(store, raw_entry("a"))
     entry = only(store.entries())
     assert (entry.state, entry.result) == (WANTED, None)
+
+
+def test_a_result_that_nobody_has_asked_for_yet_is_kept(store: Store) -> None:
+    want(store, raw_entry("a"))
+    with store.transaction():
+        store.note_given("a", START)
+        store.decide("a", ANSWER, UNSENT, START)
+    want(store, raw_entry("a"))
+    entry = only(store.entries())
+    assert (entry.state, entry.result, entry.signal) == (DONE, ANSWER, UNSENT)
 
 
 def test_what_is_under_way_goes_on_when_it_is_asked_for_again(store: Store) -> None:
