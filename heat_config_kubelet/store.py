@@ -100,7 +100,8 @@ WRITING, WRITTEN, REMOVING = "writing", "written", "removing"
 
 PENDING, DELIVERED, REFUSED, DROPPED, UNSENT = "pending", "delivered", "refused", "dropped", "unsent"
 """States of a result's signal. DELIVERED: accepted, or given to heat-agents, which signal it; DROPPED: superseded,
-vanished or expired; UNSENT: none is due (NO_SIGNAL), or heat-agents have not asked for it yet. Empty while there is no result."""
+vanished or expired; UNSENT: none is due (NO_SIGNAL), or heat-agents have not asked for it yet.
+Empty while there is no result."""
 
 
 @dataclass(frozen=True)
