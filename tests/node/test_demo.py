@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from lab.binaries import Binaries
 
-DEMO = Path(__file__).parents[2] / "tools" / "demo"
+COMMAND = (sys.executable, str(Path(__file__).parents[2] / "tools" / "demo"))
 
 
 def left() -> set[str]:
@@ -38,24 +38,41 @@ def leaving_nothing() -> Iterator[None]:
 
 def test_it_shows_the_main_job(programs: Binaries) -> None:
     with leaving_nothing():
-        done = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("Everything was seen that should be.\n")
     assert "  NOT  " not in done.stdout
 
 
+def until_it_deploys(told: Iterable[str]) -> None:
+    for line in told:
+        if "os-collect-config brings" in line:
+            return
+    raise AssertionError("it never came so far")
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_it_can_be_ended_at_any_time(end: signal.Signals, programs: Binaries) -> None:
     with leaving_nothing():
-        demo = subprocess.Popen(
-            [sys.executable, str(DEMO)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        demo = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert demo.stdout
         with demo.stdout as told:
-            for line in told:
-                if "os-collect-config brings" in line:
-                    break
-            os.kill(demo.pid, end)
+            until_it_deploys(told)
+            demo.send_signal(end)
             rest = told.read()
         assert demo.wait(60) == 130
     assert rest.endswith("Interrupted.\n")
+
+
+def test_it_can_be_killed(programs: Binaries) -> None:
+    before = left()
+    demo = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert demo.stdout
+    with demo.stdout as told:
+        until_it_deploys(told)
+        demo.kill()
+        demo.wait()
+    deadline = time.monotonic() + 30
+    while not left() <= before:
+        assert time.monotonic() < deadline, left() - before
+        time.sleep(0.1)
