@@ -16,7 +16,8 @@ from heat_config_kubelet.store import REMOVING, Store
 
 LASTS = "trap '' TERM; while :; do sleep 0.1; done"
 """A command that ends when its pod's grace period does."""
-LONG = 60
+LONG = 120
+"""A grace period in seconds that nobody waits for: a loss of power ends it."""
 
 
 def reboot(way: Way) -> None:
