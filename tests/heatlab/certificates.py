@@ -1,0 +1,27 @@
+"""A private CA and the one certificate of the lab's endpoints, made with the openssl command."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def make(folder: Path) -> None:
+    """Write ca.crt, and server.pem (key and certificate of 127.0.0.1), where they are not there."""
+    if (folder / "server.pem").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    _openssl(
+        folder,
+        ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=Lab's own CA"],
+    )
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-days", "30", "-subj", "/CN=127.0.0.1"]
+    _openssl(folder, ["req", "-x509", *key, "-keyout", "server.key", "-out", "server.crt", *signed, *names])
+    (folder / "server.pem").touch(mode=0o600)
+    (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
+
+
+def _openssl(folder: Path, arguments: list[str]) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
