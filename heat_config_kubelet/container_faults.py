@@ -24,6 +24,7 @@ CREATION_REASONS = frozenset(
 """Start errors that leave no container behind and so are not in its restartCount: they are tried every 10 to 15 s."""
 _SILENT_ENDS = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
 """Ends of containers that never ran, or whose log is gone."""
+_LOST_CODE = 255
 
 MESSAGE_CHARACTERS = 400
 
@@ -88,6 +89,17 @@ def failures(status: ContainerStatus, policy: str) -> int:
     A start error (RunContainerError, exit code 128) counts as one: the kubelet counts it in restartCount too.
     """
     return status.restart_count + 1 if ended(status, policy) else 0
+
+
+def failed_before(status: ContainerStatus) -> bool:
+    """Whether a container that runs has failed before, and so may do it again.
+
+    One that was lost with its node or runtime has not: the runtime says of it no more than "Unknown", exit code 255
+    (containerd: internal/cri/server/restart.go).
+    """
+    lost = status.last_reason == "Unknown" and status.last_exit_code == _LOST_CODE
+    again = status.state is ContainerState.RUNNING and status.restart_count > 0
+    return again and status.last_exit_code is not None and not lost
 
 
 def has_log(status: ContainerStatus) -> bool:

@@ -151,10 +151,7 @@ class PodWatch:
         mark = tuple((each.name, each.container_id, each.restart_count) for each in status.containers)
         if mark != self._ready_mark:
             self._ready_mark, self._ready_since = mark, now
-        crashed = any(
-            each.state is ContainerState.RUNNING and each.restart_count and each.last_exit_code is not None
-            for each in status.containers
-        )
+        crashed = any(faults.failed_before(each) for each in status.containers)
         wanted = max(self._options.min_ready_seconds, AFTER_CRASH_SECONDS if crashed else 0.0)
         if status.phase == "Succeeded" or now - self._ready_since >= wanted:
             return Verdict(Outcome.READY)

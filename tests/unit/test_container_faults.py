@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from heat_config_kubelet.container_faults import MESSAGE_CHARACTERS, pull_refused, shortened
+import pytest
+from samples import container
+
+from heat_config_kubelet.container_faults import MESSAGE_CHARACTERS, failed_before, pull_refused, shortened
 
 PULL = 'failed to pull and unpack image "127.0.0.1:5000/denied:1": '
 
@@ -77,3 +80,11 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     short = shortened("begin " + "x" * 5000 + " end")
     assert len(short) <= MESSAGE_CHARACTERS + 3
     assert short.startswith("begin x") and short.endswith("x end") and " … " in short
+
+
+def test_a_container_that_was_lost_with_its_node_has_not_failed() -> None:
+    running = replace(container(), restart_count=1, last_exit_code=255, last_reason="Unknown")
+    assert not failed_before(running)
+    assert failed_before(replace(running, last_reason="Error"))
+    assert failed_before(replace(running, last_exit_code=1))
+    assert not failed_before(replace(running, restart_count=0, last_exit_code=None, last_reason=""))
