@@ -38,6 +38,7 @@ class KubeletApi:
     `requests` is imported only then. The environment's proxies and REQUESTS_CA_BUNDLE have no say.
     The kubelet's certificate must be for its address or for `node_name`: one that it has made itself
     (kubelet.crt, see InitializeTLS in cmd/kubelet/app/server.go) is for the node's name alone.
+    `node_address` is the address of the node for those pods whose status has none (see `parse_pods`).
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class KubeletApi:
         session: requests.Session | None = None,
         timeout: float = 5.0,
         node_name: str = "",
+        node_address: str = "",
     ) -> None:
         self.node_name = node_name
+        self._node_address = node_address
         self.access = access
         self.timeout = timeout
         self._session = session
@@ -62,7 +65,7 @@ class KubeletApi:
         """
         content = self._get("/pods")
         try:
-            return parse_pods(content)
+            return parse_pods(content, self._node_address)
         except (ValueError, AttributeError, TypeError) as error:
             raise KubeletError(f"the kubelet's {self._base}/pods is no list of pods: {error}") from error
 
@@ -214,15 +217,16 @@ class KubeletApi:
         return self._session
 
 
-def parse_pods(content: bytes) -> tuple[PodStatus, ...]:
+def parse_pods(content: bytes, node_address: str = "") -> tuple[PodStatus, ...]:
     """Read a v1 PodList (JSON) as `/pods` gives it; fields that are missing read as empty.
 
-    Raises ValueError, AttributeError or TypeError where it is no such list.
+    A kubelet without an API server does not know its node's address: `node_address` is the hostIP then, and the
+    podIP of pods in the host's network. Raises ValueError, AttributeError or TypeError where it is no such list.
     """
-    return tuple(_pod(item) for item in json.loads(content).get("items") or ())
+    return tuple(_pod(item, node_address) for item in json.loads(content).get("items") or ())
 
 
-def _pod(item: Mapping[str, Any]) -> PodStatus:
+def _pod(item: Mapping[str, Any], node_address: str) -> PodStatus:
     meta = item.get("metadata") or _EMPTY
     spec = item.get("spec") or _EMPTY
     status = item.get("status") or _EMPTY
@@ -230,6 +234,7 @@ def _pod(item: Mapping[str, Any]) -> PodStatus:
     sandbox = [conditions[name] for name in _SANDBOX_CONDITIONS if name in conditions]
     inits = _in_order(status.get("initContainerStatuses"), spec.get("initContainers"))
     mains = _in_order(status.get("containerStatuses"), spec.get("containers"))
+    host_ip = status.get("hostIP") or node_address
     return PodStatus(
         uid=meta.get("uid") or "",
         namespace=meta.get("namespace") or "",
@@ -240,8 +245,8 @@ def _pod(item: Mapping[str, Any]) -> PodStatus:
         message=status.get("message") or "",
         ready=conditions.get("Ready", False),
         sandbox_ready=sandbox[0] if sandbox else None,
-        pod_ip=status.get("podIP") or "",
-        host_ip=status.get("hostIP") or "",
+        pod_ip=status.get("podIP") or (host_ip if spec.get("hostNetwork") else ""),
+        host_ip=host_ip,
         restart_policy=spec.get("restartPolicy") or "Always",
         containers=(*(_container(each, True) for each in inits), *(_container(each, False) for each in mains)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 
 from .cgroups import pod_exists
@@ -66,7 +67,7 @@ def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Cloc
     ledger = Ledger(store, clock, log)
     access, broken = _access(settings, log)
     directory = ManifestDir(access.manifest_dir) if not broken else _NoManifestDir(access.manifest_dir, broken)
-    api = KubeletApi(access, node_name=settings.node_name)
+    api = KubeletApi(access, node_name=settings.node_name, node_address=_node_address())
     kubelet_log = KubeletLog.of(settings)
     view = KubeletView(
         api, kubelet_log, KubeletService(settings, api, kubelet_log), directory, log, clock=clock, broken=broken
@@ -113,6 +114,16 @@ def _nowhere(settings: Settings) -> KubeletAccess:
         cgroup_driver="cgroupfs",
         config_file=None,
     )
+
+
+def _node_address() -> str:
+    """The address that this node's packets leave it with; "" without a route. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
 
 
 class _NoManifestDir(ManifestDir):

@@ -308,3 +308,13 @@ def _seconds(content: bytes) -> float:
     began = time.perf_counter()
     assert len(parse_pods(content)) == 100
     return time.perf_counter() - began
+
+
+def test_the_nodes_address_stands_in_where_the_kubelet_tells_none() -> None:
+    items = [{"spec": {"hostNetwork": True}}, {}, {"status": {"hostIP": "192.0.2.7", "podIP": "10.0.0.1"}}]
+    found = parse_pods(json.dumps({"items": items}).encode(), "192.0.2.1")
+    assert [(each.host_ip, each.pod_ip) for each in found] == [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", ""),
+        ("192.0.2.7", "10.0.0.1"),
+    ]
