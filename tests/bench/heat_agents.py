@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 from lab import deployments as heat
-from lab.binaries import cache_folder
+from lab import heat_agents
 from lab.node import LabNode
+from lab.progress import Progress
 
 from .measure import Cost, timed_run
 
-VERSION = "13.0.0"
 _HOOK = """#!/usr/bin/env python3
 import json, sys
 json.load(sys.stdin)
@@ -23,28 +20,9 @@ json.dump({"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0}, s
 """
 
 
-def source() -> Path:
-    """Give the folder of its `heat-config` element, brought into the user's cache at the first call."""
-    folder = cache_folder() / f"heat-agents-{VERSION}"
-    element = folder / f"heat_agents-{VERSION}" / "heat-config"
-    if not element.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as work:
-            subprocess.run(
-                [
-                    *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"),
-                    *("--dest", work, f"heat-agents=={VERSION}"),
-                ],
-                check=True,
-            )
-            with tarfile.open(next(Path(work).glob("*.tar.gz"))) as archive:
-                archive.extractall(folder, filter="data")
-    return element
-
-
 def chain(node: LabNode, count: int) -> Cost:
     """Run the chain with so many new deployments that nobody waits for; gives what it took."""
-    element = source()
+    element = heat_agents.get(Progress(quiet=True))
     hooks = node.folder / "peer-hooks"
     deployed = node.folder / "peer-deployed"
     for folder in (hooks, deployed):
