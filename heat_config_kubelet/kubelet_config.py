@@ -131,7 +131,7 @@ class Written:
     file: Path
     changed: bool
     """Whether the file is new or other than before: then the kubelet has to be restarted."""
-    certificates_renewed: bool
+    certificates_renewed: pki.Renewal
     runtime_endpoint: str
     cgroup_driver: str
     manifest_dir: Path
@@ -191,12 +191,13 @@ def write_kubelet_config(
     return Written(file, changed, renewed, endpoint, driver, manifests)
 
 
-def keep_certificates(settings: Settings) -> bool:
+def keep_certificates(settings: Settings) -> pki.Renewal:
     """Renew the certificates of a kubelet that is configured by our own file; cheap enough for every pass.
 
-    Tells whether they were renewed. Raises KubeletError where that fails.
+    Tells what was renewed. Raises KubeletError where that fails.
     """
-    return own_file(settings).exists() and pki.renew_if_old(own_pki(settings).directory)
+    ours = own_file(settings).exists()
+    return pki.renew_if_old(own_pki(settings).directory) if ours else pki.Renewal.NOTHING
 
 
 def discover(

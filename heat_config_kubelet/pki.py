@@ -1,17 +1,17 @@
 """Node-local certificates between the agent and a standalone kubelet, made with the openssl command.
 
-Three files in one directory (0700), each replaced as a whole (0600): `ca.crt`, `server.pem` and `client.pem`,
-the last two with certificate and key together, so that a crash never leaves a key without its certificate.
-One generation has one CA whose key is thrown away at once: nobody can sign another client later, and renewal
-makes all three anew. Its random name, the issuer of the other two, tells whether files belong together.
+Four files in one directory (0700), each replaced as a whole (0600): `ca.crt`, the CA's certificate; `server.pem` and
+`client.pem`, certificate and key together, so that a crash never leaves one without the other; and `authority.pem`,
+the CA's certificate and key, with which the other two are renewed. The CA's random name, the issuer of the others,
+tells whether files belong together.
 
-The certificates are valid from 1970 on, and for 20 years from now or from the release of this file, whichever is
-later: a node whose clock is wrong at its first boot must work then and after the clock is set.
+The certificates are valid from 1970 on, and for 20 years (the CA's own for 100) from now or from the release of this
+file, whichever is later: a node whose clock is wrong at its first boot must work then and after the clock is set.
 
-What a renewal asks of the kubelet: nothing. From 1.31 on it watches `tlsCertFile` (feature gate
-ReloadKubeletServerCertificateFile, on by default), as it does `clientCAFile` since 1.23, and takes new ones at
-once, or within a minute where it misses the change; until then a call by the new client certificate can be refused.
-Older ones have to be restarted.
+What a renewal asks of the kubelet: nothing, while the CA stays. From 1.31 on it watches `tlsCertFile` (feature gate
+ReloadKubeletServerCertificateFile, on by default) and takes a new one at once, or within a minute where it misses
+the change. Only a new CA, made where the old one is lost, needs a restart up to 1.35: `clientCAFile` is
+watched from 1.36 on (feature gate ReloadKubeletClientCAFile).
 Not for: certificates of a kubelet that somebody else has set up.
 """
 
@@ -30,17 +30,21 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from enum import IntEnum
 from pathlib import Path
 
 from .errors import KubeletError
 
 LIFETIME = timedelta(days=20 * 365)
+AUTHORITY_LIFETIME = 5 * LIFETIME
 RENEW_BEFORE = timedelta(days=90)
 """Certificates that end sooner than this are renewed."""
 
 _NOT_BEFORE = "19700101000000Z"
 _CLOCK_FLOOR = datetime(2026, 11, 1, tzinfo=timezone.utc)
 """No node of this release runs earlier; a clock that says so is wrong."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 
 _OPENSSL_CONFIG = """\
 [req]
@@ -100,6 +104,20 @@ class Pki:
         """The agent's certificate and key."""
         return self.directory / "client.pem"
 
+    @property
+    def authority(self) -> Path:
+        """The CA's certificate and key, to sign with."""
+        return self.directory / "authority.pem"
+
+
+class Renewal(IntEnum):
+    """What was made anew; false where nothing was."""
+
+    NOTHING = 0
+    CERTIFICATES = 1
+    AUTHORITY = 2
+    """The CA too: a kubelet up to 1.35 that runs has to be restarted."""
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -110,30 +128,27 @@ class Certificate:
     not_after: datetime
 
 
-def renew_if_old(directory: Path, *, now: datetime | None = None) -> bool:
+def renew_if_old(directory: Path, *, now: datetime | None = None) -> Renewal:
     """Make the certificates of `directory` anew where one is missing, damaged, of another CA, or soon ends.
 
     Reads three small files and starts no process where all is well: cheap enough for every pass.
-    Tells whether it made new ones. Raises KubeletError where it cannot.
+    Tells what it made. Raises KubeletError where it cannot.
     """
     moment = now or datetime.now(timezone.utc)
     pki = Pki(directory)
     if _current(pki, moment):
-        return False
+        return Renewal.NOTHING
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(directory):
-            if _current(pki, moment):
-                return False
-            _make(pki, moment)
+            return Renewal.NOTHING if _current(pki, moment) else _make(pki, moment)
     except OSError as error:
         raise KubeletError(f"{directory}: certificates for the kubelet cannot be written: {error}") from error
-    return True
 
 
 def read_certificate(path: Path) -> Certificate:
     """Read the first certificate of a PEM file; OSError or ValueError where there is none."""
-    found = re.search(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", path.read_bytes(), re.DOTALL)
+    found = _CERTIFICATE.search(path.read_bytes())
     if not found:
         raise ValueError(f"{path}: holds no certificate")
     try:
@@ -193,38 +208,66 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _make(pki: Pki, now: datetime) -> None:
-    until = max(now, _CLOCK_FLOOR) + LIFETIME
-    authority = f"kubelet of this node {secrets.token_hex(8)}"
-    for left in pki.directory.glob(".new-*"):  # of a power loss; the CA's key must not stay
+def _make(pki: Pki, now: datetime) -> Renewal:
+    start = max(now, _CLOCK_FLOOR)
+    for left in pki.directory.glob(".new-*"):  # of a power loss; keys that nobody uses must not stay
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=pki.directory) as folder:
         work = Path(folder)
         (work / "openssl.cnf").write_text(_OPENSSL_CONFIG.format(work=work))
         (work / "index").touch()
-        _sign(work, "authority", f"/CN={authority}", until)
-        _sign(work, "server", "/CN=kubelet", until)
-        _sign(work, "client", "/CN=heat-config-kubelet", until)
+        done = Renewal.CERTIFICATES if _kept(pki, start + LIFETIME, work) else Renewal.AUTHORITY
+        if done is Renewal.AUTHORITY:
+            _sign(work, "authority", f"/CN=kubelet of this node {secrets.token_hex(8)}", start + AUTHORITY_LIFETIME)
+            _sign_ends(work, start + LIFETIME)
         fresh = {
-            pki.ca: (work / "authority.crt").read_bytes(),
-            pki.server: (work / "server.crt").read_bytes() + (work / "server.key").read_bytes(),
-            pki.client: (work / "client.crt").read_bytes() + (work / "client.key").read_bytes(),
+            pki.authority: (work / "authority.pem").read_bytes(),
+            pki.ca: _without_key((work / "authority.pem").read_bytes()),
+            pki.server: (work / "server.pem").read_bytes(),
+            pki.client: (work / "client.pem").read_bytes(),
         }
         for path, content in fresh.items():
             _replace(path, content, work / "aside")
     _sync(pki.directory)
+    return done
+
+
+def _kept(pki: Pki, until: datetime, work: Path) -> bool:
+    """Sign new certificates by the CA that is there; tell whether that can be done, and is of any use."""
+    try:
+        authority = read_certificate(pki.authority)
+        if authority.not_after < until or read_certificate(pki.ca).subject != authority.subject:
+            return False
+        _replace(work / "authority.pem", pki.authority.read_bytes(), work / "aside")
+        _sign_ends(work, until)
+    except (OSError, ValueError, KubeletError):  # a CA that cannot sign is replaced as one that is not there
+        return False
+    return True
+
+
+def _sign_ends(work: Path, until: datetime) -> None:
+    _sign(work, "server", "/CN=kubelet", until)
+    _sign(work, "client", "/CN=heat-config-kubelet", until)
 
 
 def _sign(work: Path, name: str, subject: str, until: datetime) -> None:
+    """Make a key and its certificate, signed by the authority or, as the authority, by itself."""
     key, request, certificate = (work / f"{name}.{suffix}" for suffix in ("key", "csr", "crt"))
     config = ["-config", str(work / "openssl.cnf")]
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     _openssl(["req", "-new", *config, *curve, "-subj", subject, "-keyout", str(key), "-out", str(request)])
-    signer = ["-selfsign"] if name == "authority" else ["-cert", str(work / "authority.crt")]
+    own, authority = name == "authority", str(work / "authority.pem")
+    signer = ["-selfsign", "-keyfile", str(key)] if own else ["-cert", authority, "-keyfile", authority]
     # "x509 -not_before" came with OpenSSL 3.4 only; "ca" can date a certificate back in every release.
     dates = ["-startdate", _NOT_BEFORE, "-enddate", until.strftime("%Y%m%d%H%M%SZ")]
-    files = ["-keyfile", str(work / "authority.key"), "-in", str(request), "-out", str(certificate)]
+    files = ["-in", str(request), "-out", str(certificate)]
     _openssl(["ca", *config, "-batch", "-notext", *signer, *dates, "-extensions", name, *files])
+    _replace(work / f"{name}.pem", certificate.read_bytes() + key.read_bytes(), work / "aside")
+
+
+def _without_key(pem: bytes) -> bytes:
+    found = _CERTIFICATE.search(pem)
+    return found.group(0) + b"\n" if found else b""
 
 
 def _openssl(arguments: list[str]) -> None:

@@ -28,12 +28,13 @@ def contents(certificates: pki.Pki) -> list[bytes]:
 def test_nobody_else_can_read_them(made: pki.Pki) -> None:
     assert stat.S_IMODE(made.directory.stat().st_mode) == 0o700
     files = sorted(made.directory.iterdir())
-    assert [path.name for path in files] == ["ca.crt", "client.pem", "server.pem"]
+    assert [path.name for path in files] == ["authority.pem", "ca.crt", "client.pem", "server.pem"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-def test_the_cas_key_is_not_kept(made: pki.Pki) -> None:
+def test_the_cas_key_is_not_in_what_others_are_given(made: pki.Pki) -> None:
     assert b"PRIVATE KEY" not in made.ca.read_bytes()
+    assert made.authority.read_bytes().startswith(made.ca.read_bytes())
 
 
 def test_openssl_agrees(made: pki.Pki) -> None:
@@ -92,13 +93,42 @@ def test_good_ones_are_kept_without_a_process(made: pki.Pki, monkeypatch: pytest
     assert contents(made) == before
 
 
-def test_they_are_renewed_before_they_end(made: pki.Pki) -> None:
-    before = contents(made)
+def test_they_are_renewed_before_they_end_by_the_same_ca(made: pki.Pki) -> None:
+    ca, server, client = contents(made)
     end = pki.read_certificate(made.server).not_after
-    assert not pki.renew_if_old(made.directory, now=end - pki.RENEW_BEFORE - timedelta(minutes=1))
-    assert pki.renew_if_old(made.directory, now=end - pki.RENEW_BEFORE + timedelta(minutes=1))
+    before = end - pki.RENEW_BEFORE
+    assert not pki.renew_if_old(made.directory, now=before - timedelta(minutes=1))
+    assert pki.renew_if_old(made.directory, now=before + timedelta(minutes=1)) is pki.Renewal.CERTIFICATES
     assert pki.read_certificate(made.server).not_after > end
-    assert all(old != new for old, new in zip(before, contents(made), strict=True))
+    renewed = contents(made)
+    assert renewed[0] == ca
+    assert renewed[1] != server and renewed[2] != client
+    test_openssl_agrees(made)
+
+
+def test_a_ca_that_ends_sooner_is_replaced(made: pki.Pki) -> None:
+    end = pki.read_certificate(made.ca).not_after
+    now = end - pki.LIFETIME + timedelta(days=1)
+    assert pki.renew_if_old(made.directory, now=now) is pki.Renewal.AUTHORITY
+    assert pki.read_certificate(made.ca).not_after > end
+    test_openssl_agrees(made)
+
+
+def test_a_ca_without_its_key_is_replaced_only_when_needed(made: pki.Pki) -> None:
+    before = contents(made)
+    made.authority.unlink()
+    assert not pki.renew_if_old(made.directory)
+    made.client.unlink()
+    assert pki.renew_if_old(made.directory) is pki.Renewal.AUTHORITY
+    assert contents(made)[0] != before[0]
+
+
+@pytest.mark.parametrize("key", [b"", b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"])
+def test_a_ca_that_cannot_sign_is_replaced(made: pki.Pki, key: bytes) -> None:
+    made.authority.write_bytes(made.ca.read_bytes() + key)
+    made.client.unlink()
+    assert pki.renew_if_old(made.directory) is pki.Renewal.AUTHORITY
+    test_openssl_agrees(made)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"])
@@ -129,13 +159,13 @@ def test_what_a_power_loss_left_is_removed(made: pki.Pki) -> None:
 
 
 def test_only_one_of_several_makes_them(tmp_path: Path) -> None:
-    told: list[bool] = []
+    told: list[pki.Renewal] = []
     threads = [threading.Thread(target=lambda: told.append(pki.renew_if_old(tmp_path / "pki"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == [False, False, False, True]
+    assert sorted(told) == [0, 0, 0, pki.Renewal.AUTHORITY]
 
 
 def test_no_openssl_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
