@@ -69,11 +69,10 @@ def _write_heat(plan: Plan, paste: Path) -> None:
         "auth_url": f"{plan.url('keystone')}/v3",
         "username": "heat",
         "password": plan.password,
-        "project_name": "service",
         "user_domain_id": "default",
-        "project_domain_id": "default",
         **tls,
     }
+    in_project = {"project_name": "service", "project_domain_id": "default"}
     sections: dict[str, dict[str, object]] = {
         "DEFAULT": {
             "auth_encryption_key": plan.secret("heat"),
@@ -93,11 +92,11 @@ def _write_heat(plan: Plan, paste: Path) -> None:
         "clients_keystone": {"auth_uri": plan.url("keystone")},
         "database": _database(plan, "heat"),
         # Full credentials of v3, and of Keystone's address what is before the version.
-        "ec2authtoken": {**heat_user, "endpoint_override": plan.url("keystone")},
+        "ec2authtoken": {**heat_user, **in_project, "endpoint_override": plan.url("keystone")},
         "keystone_authtoken": _authtoken(plan, "heat"),
         "oslo_policy": {"policy_file": folder / "policy.yaml"},
         "paste_deploy": {"api_paste_config": paste},
-        "trustee": heat_user,
+        "trustee": heat_user,  # without a project: it is for tokens of trusts
     }
     _write(folder / "heat.conf", sections)
 

@@ -80,6 +80,18 @@ class Stack:
                 raise HeatLabError(f"stack {self.name}: waited for {status}: {why}: {found}\n{self.story()}")
             time.sleep(_POLL_SECONDS)
 
+    def wait_for_resource(self, name: str, status: str, timeout: float = _SECONDS) -> float:
+        """Wait until a resource's status is this, CREATE_COMPLETE for example; give the seconds it took.
+
+        Raises HeatLabError, with reasons and events, where it takes too long or fails.
+        """
+        began = time.monotonic()
+        while (found := self.resources().get(name, "not there")) != status:
+            if found.endswith("_FAILED") or time.monotonic() > began + timeout:
+                raise HeatLabError(f"stack {self.name}: waited for {name} {status}: {found}\n{self.story()}")
+            time.sleep(_POLL_SECONDS)
+        return time.monotonic() - began
+
     def reason(self) -> str:
         """Why it is in its present status."""
         return str(self.show()["stack_status_reason"])

@@ -1,0 +1,1 @@
+"""Tests with real OpenStack, real os-collect-config and real kubelets (`tests/heatlab`)."""

@@ -1,0 +1,90 @@
+"""A node of the tests' lab as the guest that stands behind a server of a stack.
+
+It boots as a real one: user data bring Heat's settings for os-collect-config (source heat_local), the image brings
+the others (source local). The first pass reads both, os-apply-config renders os-collect-config's file from them, and
+os-collect-config starts itself again and polls Heat, Swift or Zaqar.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.collector import TEMPLATE, write_private
+from lab.node import LabNode
+
+from .stacks import Stack
+
+_IMAGE = "image"
+"""The local source that has the image's own settings of os-collect-config."""
+
+
+class Guest:
+    """What is done on one node for a server."""
+
+    def __init__(self, node: LabNode, *, ca: Path | None = None, polling_interval: float = 1.0) -> None:
+        """`ca`: the CA of Heat's endpoints, where they have TLS."""
+        self.node = node
+        self._ca = ca
+        self._polling_interval = polling_interval
+
+    def boot(self, stack: Stack, server: str = "server") -> None:
+        """Boot as this server: wait for Heat to have made it, then start os-collect-config."""
+        stack.wait_for_resource(server, "CREATE_COMPLETE")
+        self.boot_with(stack.attribute(server, "os_collect_config"))
+
+    def boot_with(self, settings: Mapping[str, Any]) -> None:
+        """Boot with what Heat gives a server for os-collect-config."""
+        collector = self.node.collector
+        collector.prepare()
+        write_private(collector.boot_file, {"deployments": [], "os-collect-config": settings})
+        image = self._image_settings()
+        collector.set({"os-collect-config": image}, _IMAGE)
+        first = {"os-collect-config": {**image, "collectors": ["heat_local", "local"]}}
+        done = subprocess.run(
+            [str(TEMPLATE)],
+            input=json.dumps(first),
+            capture_output=True,
+            text=True,
+            check=True,
+            env=self.node.environment,
+        )
+        collector.config_file.touch(mode=0o600)
+        collector.config_file.write_text(done.stdout)
+        collector.resume()
+
+    def running_pods(self) -> dict[str, dict[str, Any]]:
+        """The pods that are ready, as the kubelet's `/pods` gives them, by the names that their manifests give."""
+        found = {}
+        for pod in self.node.pods():
+            conditions = pod["status"].get("conditions") or []
+            if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
+                found[pod["metadata"]["name"].removesuffix(f"-{self.node.name}")] = pod
+        return found
+
+    def containers(self) -> dict[str, str]:
+        """The id of the first container of each pod that is ready."""
+        return {name: pod["status"]["containerStatuses"][0]["containerID"] for name, pod in self.running_pods().items()}
+
+    def wait_until_empty(self, timeout: float = 60.0) -> None:
+        """Wait until nothing of any pod is left."""
+        self.node.wait_for(lambda: not self.node.pods() and not self.node.pods_left(), "all pods to be gone", timeout)
+
+    def _image_settings(self) -> dict[str, Any]:
+        collector = self.node.collector
+        cache = collector.cache
+        settings: dict[str, Any] = {
+            "cachedir": str(cache),
+            "backup_cachedir": str(cache.with_name("backup")),
+            "min_polling_interval": min(self._polling_interval, 1),
+            "polling_interval": self._polling_interval,
+            "heat_local": {"path": str(collector.boot_file)},
+            "local": {"path": str(collector.local)},
+        }
+        if self._ca:
+            settings["cfn"] = {"ca_certificate": str(self._ca)}
+            settings["zaqar"] = {"ca_file": str(self._ca), "ssl_certificate_validation": True}
+        return settings
