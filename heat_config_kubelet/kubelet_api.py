@@ -27,6 +27,7 @@ LOG_BYTES = 65536
 _SANDBOX_CONDITIONS = ("PodReadyToStartContainers", "PodHasNetwork")
 """The condition's name from 1.28 on, and the one of 1.25 to 1.27."""
 _EMPTY: Mapping[str, Any] = {}
+_NO_LOG = "unable to retrieve container logs for "
 _WRONG_NAME = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (openssl/x509_vfy.h)."""
 
@@ -84,11 +85,11 @@ class KubeletApi:
 
         Raises as `container_log` does.
         """
-        text = self.container_log(namespace, pod_name, container, tail=tail)
+        text = _lines_of(self.container_log(namespace, pod_name, container, tail=tail))
         if text.strip():
             return text
         try:
-            return self.container_log(namespace, pod_name, container, tail=tail, previous=True)
+            return _lines_of(self.container_log(namespace, pod_name, container, tail=tail, previous=True))
         except KubeletRefusedError:
             raise
         except KubeletError:
@@ -215,6 +216,14 @@ class KubeletApi:
             self._session = requests.Session()
         self._session.trust_env = False
         return self._session
+
+
+def _lines_of(text: str) -> str:
+    """What the container wrote; of one whose log is gone the kubelet answers 200 and says so in its place.
+
+    kubernetes/kubernetes pkg/kubelet/kuberuntime/kuberuntime_container.go and kubelet.go, GetKubeletContainerLogs.
+    """
+    return "" if text.startswith(_NO_LOG) else text
 
 
 def parse_pods(content: bytes, node_address: str = "") -> tuple[PodStatus, ...]:

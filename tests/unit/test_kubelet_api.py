@@ -135,6 +135,12 @@ def test_a_log_without_end_costs_no_more_than_its_end() -> None:
     assert session.asked[0][1]["stream"] is True
 
 
+def test_a_log_that_is_gone_has_no_last_words() -> None:
+    gone = Answer(content=b"unable to retrieve container logs for containerd://6f87ba48529a")
+    assert api(FakeSession(gone, Answer(content=b"before\n"))).last_words("default", "a", "b", tail=5) == "before\n"
+    assert api(FakeSession(gone, gone)).last_words("default", "a", "b", tail=5) == ""
+
+
 def test_last_words_are_of_the_run_before_where_this_one_is_silent() -> None:
     session = FakeSession(Answer(content=b"\n"), Answer(content=b"before\n"))
     assert api(session).last_words("default", "web-node", "main", tail=5) == "before\n"
