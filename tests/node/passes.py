@@ -102,6 +102,12 @@ def container_ids(node: LabNode) -> dict[str, list[str]]:
     }
 
 
+def has_containers(node: LabNode, name: str) -> bool:
+    """Whether each container of a pod has been made."""
+    ids = container_ids(node).get(name)
+    return bool(ids) and all(ids)
+
+
 def put_foreign(node: LabNode, name: str, file: str) -> None:
     """Put a manifest in place that is not ours, and wait for its pod to run.
 
@@ -110,7 +116,7 @@ def put_foreign(node: LabNode, name: str, file: str) -> None:
     aside = node.folder / "aside"
     aside.write_text(json.dumps(deployments.pod(name, labels={"content": uuid.uuid4().hex}), indent=2))
     aside.rename(node.manifests / file)
-    node.wait_for(lambda: all(container_ids(node).get(name, [""])), f"the foreign pod {name}")
+    node.wait_for(lambda: has_containers(node, name), f"the foreign pod {name}")
 
 
 def snapshot(folder: Path) -> Snapshot:

@@ -51,7 +51,7 @@ def test_while_pods_start(way: Way) -> None:
     way.succeeds("bystander")
     entry = way.entry("web", way.gated("web"))
     way.deploy(bystander, entry)
-    way.node.wait_for(lambda: all(passes.container_ids(way.node).get("web", [""])), "the container")
+    way.node.wait_for(lambda: passes.has_containers(way.node, "web"), "the container")
     before = way.containers("web", "bystander")
     files = {file: file.read_bytes() for file in way.manifest_files()}
     reboot(way)
