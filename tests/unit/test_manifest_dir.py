@@ -96,6 +96,12 @@ def test_a_manifest_comes_into_place_whole_with_mode_0600(directory: ManifestDir
     assert list((folder / STAGING).iterdir()) == []
 
 
+def test_a_shorter_manifest_keeps_nothing_of_the_longer_one_before(directory: ManifestDir, folder: Path) -> None:
+    directory.write(FILE, b'{"a": "' + b"x" * 5000 + b'"}')
+    directory.write(FILE, b"{}")
+    assert (folder / FILE).read_bytes() == b"{}"
+
+
 def test_nothing_half_written_is_ever_seen_by_the_kubelet(
     directory: ManifestDir, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,20 @@ def test_without_any_source_nothing_is_removed(case: Case) -> None:
     store.close()
 
 
+def test_what_a_failed_pass_was_given_is_known_to_the_next(case: Case) -> None:
+    """Reading a message of Zaqar's takes it off its queue: at the next poll that source has nothing to say."""
+    case.answer(raw_entry("a"), name="zaqar")
+    case.code = 2
+    assert case.run() == 1
+    case.files.clear()
+    case.answer(name="heat_local")
+    case.code = 0
+    assert case.run() == 0
+    store = case.store()
+    assert list(live(store)) == ["a"]
+    store.close()
+
+
 # --- os-apply-config
 
 

@@ -1,0 +1,86 @@
+"""What the shipped units promise beside being valid: each line that guards against a fault of os-collect-config."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import heat_config_kubelet
+from heat_config_kubelet.settings import Settings
+from heat_config_kubelet.wake import Wake
+
+UNITS = Path(heat_config_kubelet.__file__).parent / "data" / "systemd"
+COLLECTOR = "os-collect-config.service"
+
+
+def values(unit: str, name: str) -> list[str]:
+    """Every value of a directive, in its order."""
+    return re.findall(rf"^{name}=(.*)$", (UNITS / unit).read_text(), re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    """What os-collect-config's unit sets."""
+    return dict(line.split("=", 1) for line in values(COLLECTOR, "Environment"))
+
+
+def command(line: str) -> list[str]:
+    """A command of a unit as systemd gives it to the system: "$$" is a "$"."""
+    return [part.replace("$$", "$") for part in shlex.split(line.removeprefix("-"))]
+
+
+def test_the_local_collector_works_in_the_units_locale(tmp_path: Path) -> None:
+    """In C.UTF-8 it ends with "unsupported locale setting"."""
+    local = tmp_path / "local"
+    local.mkdir(mode=0o700)
+    for name in ("b", "a"):
+        (local / name).write_text(f'{{"said": "by {name}"}}')
+        (local / name).chmod(0o600)
+    conf = tmp_path / "os-collect-config.conf"
+    conf.write_text(
+        f"[DEFAULT]\ncollectors = local\ncachedir = {tmp_path}/cache\nbackup_cachedir = {tmp_path}/backup\n"
+        f"[local]\npath = {local}\n"
+    )
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "os-collect-config"), "--print", "--config-file", str(conf)],
+        env={"PATH": os.defpath, "LANG": "C.UTF-8", **environment()},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "by a" in done.stdout, "by b" in done.stdout) == (0, True, True), done.stderr
+
+
+@pytest.mark.parametrize(("most", "seen"), [("", range(6)), ("0", range(1)), ("40", range(41))])
+def test_nodes_that_boot_together_begin_to_poll_apart(tmp_path: Path, most: str, seen: range) -> None:
+    """The unit waits for a random time before os-collect-config starts; a drop-in changes its bound."""
+    (line,) = (each for each in values(COLLECTOR, "ExecStartPre") if "SPLAY" in each)
+    told = tmp_path / "sleep"
+    told.write_text('#!/bin/sh\necho "$1"\n')
+    told.chmod(0o755)
+    given = {**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}", **({"SPLAY": most} if most else {})}
+    waits = {int(subprocess.run(command(line), env=given, capture_output=True, check=True).stdout) for _ in range(15)}
+    assert waits <= set(seen)
+    assert len(waits) > 1 or len(seen) == 1
+
+
+def test_the_cache_is_mended_before_os_collect_config_starts() -> None:
+    first = values(COLLECTOR, "ExecStartPre")[0]
+    assert first == "-heat-config-kubelet check-cache", "and a failure of it does not keep the daemon from starting"
+
+
+def test_what_os_collect_config_caches_is_for_root_alone() -> None:
+    assert values(COLLECTOR, "UMask") == values("heat-config-kubelet.service", "UMask") == ["0077"]
+
+
+def test_a_boot_starts_the_loop_where_something_is_pending() -> None:
+    """os-collect-config calls no command after a reboot with unchanged metadata; the flag file outlives it."""
+    assert values("heat-config-kubelet.path", "PathExists") == [str(Wake(Settings(Path("/none")).state_dir).flag)]
+    assert values("heat-config-kubelet.path", "WantedBy") == ["multi-user.target"]
+    assert [command(line) for line in values("heat-config-kubelet.service", "ExecStart")] == [
+        ["heat-config-kubelet", "loop"]
+    ]
