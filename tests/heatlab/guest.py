@@ -69,6 +69,19 @@ class Guest:
         """The id of the first container of each pod that is ready."""
         return {name: pod["status"]["containerStatuses"][0]["containerID"] for name, pod in self.running_pods().items()}
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """What the agent's `status` shows: a map for each live deployment."""
+        rows: list[dict[str, Any]] = json.loads(self.node.agent("status", "--json").stdout)
+        return rows
+
+    def states(self) -> list[str]:
+        """The state of each live deployment, sorted."""
+        return sorted(row["state"] for row in self.deployments())
+
+    def wait_until_idle(self, timeout: float = 60.0) -> None:
+        """Wait until the agent's loop has ended, as it does when nothing is pending."""
+        self.node.wait_for(lambda: not (self.node.state_dir / "pending").exists(), "the loop to end", timeout)
+
     def wait_until_empty(self, timeout: float = 60.0) -> None:
         """Wait until nothing of any pod is left."""
         self.node.wait_for(lambda: not self.node.pods() and not self.node.pods_left(), "all pods to be gone", timeout)

@@ -54,8 +54,9 @@ class Stack:
         self._heat.post(f"{self.path}/actions", json={action: None})
 
     def delete(self) -> None:
-        """Begin to delete it."""
-        self._heat.delete(self.path)
+        """Begin to delete it, if it is still there."""
+        if self._status() != "DELETE_COMPLETE":
+            self._heat.delete(self.path)
 
     # --- what it says
 

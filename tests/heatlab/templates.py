@@ -73,3 +73,8 @@ def deployment(
             "depends_on": list(depends_on),
         },
     }
+
+
+def several(*pods: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a List of pods, as a config."""
+    return {"apiVersion": "v1", "kind": "List", "items": list(pods)}
