@@ -152,6 +152,9 @@ class KubeletService:
         self._down_since: float | None = None
         self._tried_at = float("-inf")
         self._refused = ""
+        """Why it can never be started so."""
+        self._unsure = ""
+        """Why it is not known to be starting, though it may: somebody else may start it."""
         self._log_from = LogPosition()
 
     def ensure(self) -> ServiceReport:
@@ -168,13 +171,16 @@ class KubeletService:
             self._down_since, self._tried_at = now, float("-inf")
             self._log_from = self._log.position()
         if now - self._tried_at >= RETRY_SECONDS:
-            self._tried_at = now
+            self._tried_at, self._unsure = now, ""
             self._refused = self._start()
         if self._refused:
             return ServiceReport(ServiceState.FAILED, self._refused)
         down = now - self._down_since
         if down < self._settings.kubelet_start_timeout:
-            return ServiceReport(ServiceState.STARTING, f"the kubelet is being started ({self._way()})")
+            waits = self._unsure or f"the kubelet is being started ({self._way()})"
+            return ServiceReport(ServiceState.STARTING, waits)
+        if self._unsure:
+            return ServiceReport(ServiceState.FAILED, self._unsure)
         said = last_lines(self._log.lines_since(self._log_from), _LINES)
         words = ": " + " | ".join(said) if said else "; its log says nothing"
         return ServiceReport(
@@ -196,7 +202,10 @@ class KubeletService:
         command = ("systemctl", "start", "--no-block", self._settings.kubelet_unit)
         try:
             done = self._processes.run(command)
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            self._unsure = f"the kubelet may be starting: {' '.join(command)}: {error}"
+            return ""
+        except OSError as error:
             return f"the kubelet cannot be started: {' '.join(command)}: {error}"
         return f"the kubelet cannot be started: {' '.join(command)}: {done.text}" if done.status else ""
 
@@ -206,7 +215,8 @@ class KubeletService:
         except ValueError as error:
             return f"the kubelet cannot be started: [kubelet] command cannot be read: {error}"
         if not command:
-            return "the kubelet does not run, and nothing says how to start it (set [kubelet] command)"
+            self._unsure = "the kubelet does not run, and nothing says how to start it (set [kubelet] command)"
+            return ""
         try:
             if not self._processes.runs(self._last_mark()):
                 self._keep_mark(self._processes.spawn(command, self._settings.kubelet_log))

@@ -130,10 +130,11 @@ class KubeletView:
 
     def _read_log(self) -> None:
         self._read_at = self._clock.steady()
-        position = self._log_file.position()  # before reading: a line may come twice so, and is never missed
-        if self._position is not None:
-            self._lines += self._log_file.lines_since(self._position)
-        self._position = position
+        if self._position is None:
+            self._position = self._log_file.position()
+        else:
+            lines, self._position = self._log_file.read(self._position)
+            self._lines += lines
         surplus = len(self._lines) - _LOG_LINES
         if surplus > 0:
             del self._lines[:surplus]

@@ -393,11 +393,25 @@ class Store:
 
     def entries(self, *, vanished: bool = False) -> tuple[Entry, ...]:
         """The live entries in the order in which they were first seen; with `vanished` the others too."""
-        sources: dict[str, list[str]] = {}
-        for entry_id, source in self._db.execute("SELECT entry_id, source FROM entry_source ORDER BY source"):
-            sources.setdefault(entry_id, []).append(source)
-        rows = self._db.execute(_ENTRIES + "vanished_at IS NULL OR ? ORDER BY sequence", (vanished,))
-        return tuple(_entry(row, read(json.loads(row[2]), row[1]), tuple(sources.get(row[1], ()))) for row in rows)
+        with self._one_state():
+            sources = self._db.execute("SELECT entry_id, source FROM entry_source ORDER BY source").fetchall()
+            rows = self._db.execute(_ENTRIES + "vanished_at IS NULL OR ? ORDER BY sequence", (vanished,)).fetchall()
+        of_entry: dict[str, list[str]] = {}
+        for entry_id, source in sources:
+            of_entry.setdefault(entry_id, []).append(source)
+        return tuple(_entry(row, read(json.loads(row[2]), row[1]), tuple(of_entry.get(row[1], ()))) for row in rows)
+
+    @contextlib.contextmanager
+    def _one_state(self) -> Iterator[None]:
+        """Read several tables as they were at one moment."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
     def again(self, entry: Entry) -> Entry:
         """Read what has become of an entry; its deployment and sources are taken as they were."""

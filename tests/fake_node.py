@@ -140,10 +140,10 @@ class FakeLog:
         """Its end."""
         return LogPosition()
 
-    def lines_since(self, _: LogPosition) -> tuple[str, ...]:
+    def read(self, position: LogPosition) -> tuple[tuple[str, ...], LogPosition]:
         """What is new in it, once."""
         lines, self.lines = self.lines, ()
-        return lines
+        return lines, position
 
 
 class FakeService:

@@ -104,7 +104,7 @@ def container_ids(node: LabNode) -> dict[str, list[str]]:
 
 def has_containers(node: LabNode, name: str) -> bool:
     """Whether each container of a pod has been made."""
-    ids = container_ids(node).get(name)
+    ids = container_ids(node).get(name, [])
     return bool(ids) and all(ids)
 
 

@@ -278,9 +278,13 @@ def test_a_kubelet_that_refuses_us_fails_at_once_and_names_the_setting(way: Way)
 
 def test_a_kubelet_that_nobody_can_start(way: Way) -> None:
     way.node.stop_kubelet()
+    way.node.configure(kubelet={"start_timeout": 2})
     way.deploy(way.entry("web", heat.pod("web"), error_outputs=["why"]))
     why = "the kubelet does not run, and nothing says how to start it (set [kubelet] command)"
-    assert way.fails("web")["why"] == why
+    try:
+        assert way.fails("web")["why"] == why
+    finally:
+        way.node.configure()
 
 
 def test_a_kubelet_that_does_not_come_up_is_told_with_its_last_words(way: Way) -> None:
