@@ -32,6 +32,8 @@ TERMINATE_SECONDS = 10.0
 
 _NOT_RUN = frozenset({"", KUBELET_GROUP, "component", "os-apply-config", "Heat::Ungrouped"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_SHOWN = 100
+"""How much of a group's name is told."""
 _ANSWER_BYTES = 16 * 1024 * 1024
 """The most that is read of what a hook wrote: of more, the end."""
 
@@ -58,16 +60,28 @@ def find_hook(group: str, directories: Sequence[Path]) -> Path | None:
     """Give the first executable file with the group's hook name in `directories` ([agent] hooks_dirs), or None."""
     name = hook_name(group)
     candidates = (directory / name for directory in directories) if name else ()
-    return next((path for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
+    return next((path for path in candidates if _is_executable(path)), None)
+
+
+def _is_executable(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.X_OK)
+    except (OSError, ValueError):
+        return False  # a name that no file can have (ENAMETOOLONG), a directory that cannot be looked into
 
 
 def no_hook(deployment: Deployment, directories: Sequence[Path]) -> Result:
     """The failed result of a deployment whose group has no hook on this node."""
+    name = hook_name(deployment.group)
     places = ", ".join(str(directory) for directory in directories)
     return results.refused(
         deployment,
-        [f"group {deployment.group}: no executable {hook_name(deployment.group) or '(no name)'} in {places}"],
+        [f"group {_short(deployment.group)}: no executable {_short(name) or '(no name)'} in {places}"],
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def stdin_of(deployment: Deployment) -> bytes:

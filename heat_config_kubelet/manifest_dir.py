@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ManifestError
+from .strict_yaml import encodable
 from .values import Identity, Pod, PodKey
 
 MARK = "heat-config-kubelet/"
@@ -125,12 +126,20 @@ class ManifestDir:
             manifest = json.loads((self.folder / file).read_bytes())
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
-            raise ManifestError(f"{self.folder / file}: {error}") from error
-        annotations = manifest["metadata"]["annotations"]
-        annotations.pop(_NUDGE, None)
-        manifest["metadata"]["annotations"] = {_NUDGE: str(number), **annotations}
-        self.write(file, _encoded(manifest))
+        except (ValueError, RecursionError):
+            return  # as below
+        except OSError as error:
+            raise self._error(error) from error
+        metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+        if not isinstance(metadata, dict) or not _mark(metadata):
+            return  # replaced by hand: not ours to change
+        annotations = {name: value for name, value in metadata["annotations"].items() if name != _NUDGE}
+        metadata["annotations"] = {_NUDGE: str(number), **annotations}
+        try:
+            content = _encoded(manifest)
+        except UnicodeEncodeError:
+            return  # edited by hand into what no file of ours holds
+        self.write(file, content)
 
     def remove(self, file: str) -> None:
         """Unlink a manifest; that it is gone already is no error. Raises ManifestError."""
@@ -186,6 +195,8 @@ class ManifestDir:
         if pod is None or not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
             return Found(file, None, None, 0, digest)
         key = PodKey(str(metadata.get("namespace") or "default"), metadata["name"])
+        if not all(encodable(part) for part in key):
+            return Found(file, None, None, 0, digest)  # a name that no pod can have, and no store can hold
         return Found(file, key, _mark(metadata), _grace(pod), digest)
 
     def _error(self, error: OSError) -> ManifestError:
@@ -226,6 +237,8 @@ def _mark(metadata: Mapping[str, Any]) -> Mark | None:
     uid = metadata.get("uid")
     if not all(isinstance(value, str) for value in values) or not isinstance(uid, str):
         return None
+    if not all(encodable(str(value)) for value in (*values, uid)):
+        return None
     stack, resource, source, content_hash, generation = (str(value) for value in values)
     return Mark(Identity(stack, resource), source, content_hash, generation, uid)
 
@@ -233,4 +246,6 @@ def _mark(metadata: Mapping[str, Any]) -> Mark | None:
 def _grace(pod: Mapping[str, Any]) -> float:
     spec = pod.get("spec")
     value = spec.get("terminationGracePeriodSeconds", 30) if isinstance(spec, Mapping) else 30
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 30.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
+        return 30.0  # no number of seconds that a kubelet takes; compared before it is converted: it may be any size
+    return float(value)

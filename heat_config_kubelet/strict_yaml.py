@@ -36,6 +36,7 @@ _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _DOT_FLOAT = re.compile(r"\.[0-9](?:_?[0-9])*(?:[eE][-+]?[0-9](?:_?[0-9])*)?")
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_NOT_UTF8 = "has a character that no UTF-8 file can hold (a lone surrogate)"
 _BEYOND_EXPONENT = 1e21
 """From here on Go writes a float into JSON with an exponent, below it a whole one as an integer."""
 
@@ -55,6 +56,15 @@ def documents(text: str) -> list[Any]:
     return _yaml(text)
 
 
+def encodable(text: str) -> bool:
+    """Whether a file can hold the text: half a surrogate pair, which JSON can say, has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_value(value: object) -> None:
     """Check that a value holds only what JSON can hold, nested at most MAX_DEPTH deep.
 
@@ -70,13 +80,18 @@ def _check_value(value: object, path: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise PodError((f"{path or 'the map'}: the key {key!r:.60} is no text; put it in quotes",))
+            if not encodable(key):
+                raise PodError((f"{path or 'the map'}: the key {key!a:.60} {_NOT_UTF8}",))
             _check_value(item, f"{path}.{key}" if path else key, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _check_value(item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, str):
+        if not encodable(value):
+            raise PodError((f"{path or 'the value'}: {value!a:.60} {_NOT_UTF8}",))
     elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise PodError((f"{path or 'the value'}: {value} is no number that JSON knows",))
-    elif value is not None and not isinstance(value, (str, int, float)):
+    elif value is not None and not isinstance(value, (int, float)):
         raise PodError((f"{path or 'the value'}: a {type(value).__name__} is nothing that JSON knows",))
 
 
@@ -116,10 +131,8 @@ def _json_float(word: str) -> float:
 def _yaml(text: str) -> list[Any]:
     import yaml
 
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PodError((f"the text has a character that no UTF-8 file can hold ({error.reason})",)) from None
+    if not encodable(text):
+        raise PodError((f"the text {_NOT_UTF8}",))
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         try:
@@ -280,6 +293,8 @@ def _scalar(event: Any) -> Any:
     """Resolve a scalar as go-yaml's resolve() does."""
     tag = _check_tag(event, ("str", "int", "float", "bool", "null"))
     text = str(event.value)
+    if not encodable(text):  # PyYAML's own parser takes such an escape, libyaml's does not
+        _fail(event.start_mark, f"{text!a:.60} {_NOT_UTF8}")
     if tag == "str" or (not tag and (event.tag == "!" or not event.implicit[0])):
         return text
     value = _resolve(text, event.start_mark)

@@ -163,3 +163,10 @@ def test_the_answer_of_an_earlier_run_does_not_pass_for_a_new_ones(tmp_path: Pat
 
     with pytest.raises(hooks.HookError, match="Cannot allocate memory"):
         hooks.HookRun.start(wanted, Path("/h"), deployed_dir=tmp_path, state_dir=tmp_path, popen=popen)
+
+
+def test_a_group_whose_name_no_file_can_have_has_no_hook_and_is_told_in_short(tmp_path: Path) -> None:
+    group = "a" * 10_000
+    assert hooks.find_hook(group, [tmp_path]) is None
+    told = hooks.no_hook(deployment(group=group), (tmp_path,)).stderr
+    assert "a" * 50 in told and len(told) < 400 + len(str(tmp_path))

@@ -289,3 +289,41 @@ def test_a_grace_period_that_makes_no_sense_is_the_kubelets_default(
 ) -> None:
     (folder / "theirs").write_text(json.dumps({"metadata": {"name": "web"}, "spec": spec}))
     assert found(directory)["theirs"].grace == grace
+
+
+def test_a_foreign_grace_period_of_any_size_is_read(directory: ManifestDir, folder: Path) -> None:
+    for name, value in (("many", "9" * 400), ("inf", "1e999"), ("nan", "NaN"), ("less", "-1")):
+        text = f'{{"metadata": {{"name": "web"}}, "spec": {{"terminationGracePeriodSeconds": {value}}}}}'
+        (folder / name).write_text(text)
+    assert {each.grace for each in directory.scan()} == {30.0}
+
+
+def test_foreign_names_and_marks_that_are_no_text_are_nobodys(directory: ManifestDir, folder: Path) -> None:
+    odd = "\ud800"
+    marked = json.loads(render(pod(), MARK))
+    marked["metadata"]["annotations"]["heat-config-kubelet/stack"] = odd
+    (folder / FILE).write_text(json.dumps(marked))
+    (folder / "name").write_text(json.dumps({"metadata": {"name": odd}, "spec": {}}))
+    assert found(directory)["name"].key is None
+    assert found(directory)[FILE].mark is None and not found(directory)[FILE].ours
+
+
+@pytest.mark.parametrize(
+    "change", ["list", "no metadata", "no annotations", "null", "no mark", "no JSON", "deep", "odd"]
+)
+def test_a_manifest_that_was_replaced_by_hand_is_not_nudged(directory: ManifestDir, folder: Path, change: str) -> None:
+    odd = json.loads(render(pod(), MARK))
+    odd["spec"]["hostname"] = "\ud800"
+    content = {
+        "list": "[]",
+        "no metadata": "{}",
+        "no annotations": '{"metadata": {}}',
+        "null": '{"metadata": {"annotations": null}}',
+        "no mark": '{"metadata": {"uid": "u", "annotations": {"team": "shop"}}}',
+        "no JSON": "kind: Pod\n",
+        "deep": "[" * 100_000,
+        "odd": json.dumps(odd),
+    }[change]
+    (folder / FILE).write_text(content)
+    directory.nudge(FILE, 1)
+    assert (folder / FILE).read_text() == content

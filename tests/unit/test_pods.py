@@ -413,3 +413,20 @@ def test_a_hundred_pods_take_less_than_a_third_of_a_second() -> None:
     began = time.process_time()
     assert len(pods_of(many, identity=IDENTITY)) == 100
     assert time.process_time() - began < 0.3
+
+
+def test_text_that_no_file_can_hold_is_refused_with_its_place() -> None:
+    """It would else be refused where the manifest is written, for every deployment."""
+    odd = pod(containers=[{"name": "main", "image": "app", "args": ["x\ud800"]}])
+    for config in (odd, json.dumps(odd)):
+        (fault,) = faults_of(config)
+        assert fault.startswith("spec.containers[0].args[0]: ") and "no UTF-8 file can hold" in fault
+        fault.encode()
+    odd = pod(nodeSelector={"k\udfff": "x"})
+    for config in (odd, json.dumps(odd)):
+        (fault,) = faults_of(config)
+        assert fault.startswith("spec.nodeSelector: the key ") and "no UTF-8 file can hold" in fault
+        fault.encode()
+    (fault,) = faults_of('kind: Pod\nmetadata: {name: "x\\ud800"}\n')
+    assert "line 2" in fault
+    fault.encode()
