@@ -20,6 +20,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
+from .errors import PodError
+from .strict_yaml import documents
 from .values import KUBELET_GROUP, Deployment
 
 BLANK = "***"
@@ -60,7 +62,10 @@ class Blanker:
         found = set(_credentials(deployment))
         found.update(_named(deployment.inputs, keys=True))
         # In a v1 Pod `key`, `secretName` and their like are names of things, not secrets: only pairs count there.
-        found.update(_named(deployment.config, keys=deployment.group != KUBELET_GROUP))
+        keys = deployment.group != KUBELET_GROUP
+        found.update(_named(deployment.config, keys=keys))
+        if isinstance(deployment.config, str):
+            found.update(_named(_parsed(deployment.config), keys=keys))
         for manifest in manifests:
             found.update(_named(manifest, keys=False))
         return cls(found)
@@ -143,6 +148,14 @@ def _named(value: Any, *, keys: bool, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _named(item, keys=keys, depth=depth + 1)
+
+
+def _parsed(text: str) -> list[Any]:
+    """The documents of a config that is text, so that order, style and aliases hide nothing; none if it is bad."""
+    try:
+        return documents(text)
+    except PodError:
+        return []  # what `_in_text` finds has to do
 
 
 def _in_text(text: str) -> Iterator[str]:

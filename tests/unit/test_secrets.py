@@ -10,7 +10,9 @@ from xml.sax import saxutils
 import pytest
 from samples import CFN_URL, PASSWORD, TEMP_URL, deployment
 
+from heat_config_kubelet.result import signal_body
 from heat_config_kubelet.secrets import Blanker, is_secret_name
+from heat_config_kubelet.values import Result
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,36 @@ def test_secrets_of_a_config_that_is_text_or_does_not_parse_are_found() -> None:
     )
     blank = Blanker.of(deployment(config=config + '{"name": "X_SECRET", "value": "json\\"value"}'))
     assert blank.text('from yaml 1, flow-value-2, json\\"value') == "***, ***, ***"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "env:\n- value: planted-value 1\n  name: DB_PASSWORD\n",
+        "env:\n- {value: planted-value 1, name: DB_PASSWORD}\n",
+        '{"env": [{"value": "planted-value 1", "name": "DB_PASSWORD"}]}',
+        "env:\n- name: DB_PASSWORD\n  value: |\n    planted-value 1\n",
+        "env:\n- name: DB_PASSWORD\n  value: >-\n    planted-value\n    1\n",
+        "env:\n- name: DB_PASSWORD\n  # what it is\n  value: planted-value 1\n",
+        "env:\n- name: DB_PASSWORD  # what it is\n  value: planted-value 1\n",
+        'env:\n- name: DB_PASSWORD\n  value: "planted\\x2dvalue\\u00201"\n',
+        'env:\n- name: "DB\\x5fPASSWORD"\n  value: planted-value 1\n',
+        "env:\n- name: OTHER\n  value: &it planted-value 1\n- name: DB_PASSWORD\n  value: *it\n",
+        "env:\n- &it {value: planted-value 1}\n- <<: *it\n  name: DB_PASSWORD\n",
+        "a: 1\n---\nenv:\n- value: planted-value 1\n  name: DB_PASSWORD\n",
+    ],
+)
+def test_no_way_to_write_a_config_as_text_hides_its_secrets_from_a_signal(config: str) -> None:
+    of = deployment(config=config)
+    body = signal_body(Result(1, "it is planted-value 1", "planted-value 1!"), of, Blanker.of(of), 10000)
+    told = json.loads(body)
+    assert (told["deploy_stdout"], told["deploy_stderr"]) == ("it is ***", "***!")
+
+
+def test_secrets_of_another_groups_config_that_is_text_are_found_by_their_keys() -> None:
+    assert (
+        Blanker.of(deployment(group="ansible", config="vars:\n  db_password: planted-1\n")).text("planted-1") == "***"
+    )
 
 
 def test_fields_of_pods_that_only_name_things_are_not_secrets() -> None:
