@@ -171,7 +171,7 @@ AT_THE_LIMIT = {
     r"\(\w+, \w+( times)?\): .*connection refused",
     "never-ready": r'containers_timeout of 2 s has run out: container "c" runs, but is not ready \(its readiness .*\)',
     "host-path": r'containers_timeout of 4 s has run out: MountVolume\.SetUp failed for volume "data": hostPath type '
-    r"check failed.*/no/such/folder.* does not exist",
+    r"check failed.*/no/such/folder.* (does not exist|is not a directory)",
     "patient-image": r'images_timeout of 10 s has run out: container "c": ErrImageNeverPull: .*"lab\.local/none:1".*',
     "patient-exit": r'containers_timeout of 4 s has run out: container "c" exited with code 5',
 }

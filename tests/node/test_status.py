@@ -230,7 +230,7 @@ FAULTS: Mapping[str, Fault] = {
             run(FOREVER, volumeMounts=[{"name": "v", "mountPath": "/v"}]),
             volumes=[{"name": "v", "hostPath": {"path": "/nonexistent/x", "type": "Directory"}}],
         ),
-        ("containers_timeout of 12 s", 'volume "v"', 'path "/nonexistent/x" does not exist'),
+        ("containers_timeout of 12 s", 'volume "v"', "hostPath type check failed", "/nonexistent/x"),
         "",
         LIMITED,
         soon=12,
