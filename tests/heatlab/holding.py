@@ -1,4 +1,4 @@
-"""Who holds the lab of a folder: a lock that ends with its process, and the process's id in the locked file."""
+"""Who holds the lab of a folder: a lock beside it that ends with its process, with the process's id in the file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def lock_file(folder: Path) -> Path:
+    """The file that is locked."""
+    return folder.with_name(folder.name + ".lock")
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if need be. Raises BlockingIOError where somebody else does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold a folder, there or not. Raises BlockingIOError where somebody else does."""
+    lock_file(folder).parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.truncate(lock, 0)
@@ -26,7 +31,7 @@ def held(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> int | None:
     """Give the process that holds a folder's lab; None where none does."""
     try:
-        lock = os.open(folder / "lock", os.O_RDWR)
+        lock = os.open(lock_file(folder), os.O_RDWR)
     except FileNotFoundError:
         return None
     try:

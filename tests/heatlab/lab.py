@@ -16,13 +16,12 @@ from keystoneauth1 import exceptions
 from lab import packages
 from lab.progress import Progress
 
-from . import certificates, identity, services_environment, settings, several
+from . import certificates, debian, identity, services_environment, settings
 from . import plan as plans
 from .nova import Nova
 from .plan import Plan
 from .processes import HeatLabError, Service
 
-PACKAGES = ("openssl", "redis-server")
 _PROGRAMS = Path(__file__).parent / "programs"
 _READY_SECONDS = 90.0
 _HEAT_APIS = ("heat-api", "heat-api-cfn")
@@ -71,8 +70,8 @@ class HeatLab:
 
     def start(self) -> None:
         """Bring what is missing, start everything, and wait until all of it answers."""
-        wanted = [*PACKAGES, *(several.PACKAGES if self.plan.shape == plans.SEVERAL else ())]
-        packages.install(wanted, self.progress)
+        several = debian.PACKAGES_OF_SEVERAL if self.plan.shape == plans.SEVERAL else ()
+        packages.install([*debian.PACKAGES, *several], self.progress)
         environment = services_environment.folder(self.progress)
         began = time.monotonic()
         self.plan.store()
@@ -80,9 +79,9 @@ class HeatLab:
         self._make_rings(environment)
         if self.plan.tls:
             certificates.make(self.plan.folder / "tls")
-        self._services = {service.name: service for service in self._make_services(environment)}
         self._nova = Nova(self.plan.ports["nova"])
-        self._start_in_order()
+        self._start_foundation()
+        self._start_openstack(environment)
         self.seconds = time.monotonic() - began
         self.progress.say(f"OpenStack: ready after {self.seconds:.1f} s, Keystone is {self.plan.url('keystone')}/v3")
 
@@ -134,53 +133,86 @@ class HeatLab:
         """The ends of all logs."""
         return "\n".join(service.last_lines(count) for service in self._services.values())
 
-    def memory(self) -> dict[str, int]:
-        """What each process has in memory, in MB."""
-        return {name: round(service.memory() / 1024) for name, service in self._services.items()}
-
     # --- how
 
-    def _make_services(self, environment: Path) -> list[Service]:
-        """All processes, in the order of their start."""
-        plan, python = self.plan, environment / "bin" / "python"
-
-        def program(name: str, file: str, *arguments: object) -> Service:
-            command = [str(python), "-W", "ignore", str(_PROGRAMS / file), *map(str, arguments)]
-            return Service(name, command, plan.logs / f"{name}.log")
-
-        made = [Service("redis", several.redis_command(plan), plan.logs / "redis.log", keeper=True)]
-        if plan.tls:
-            pairs = [f"{plan.ports[f'{name}-tls']}={plan.ports[name]}" for name in plans.PUBLIC]
-            proxy = [sys.executable, "-I", str(Path(__file__).with_name("tls_proxy.py"))]
-            made.append(
-                Service("tls", [*proxy, str(plan.folder / "tls" / "server.pem"), *pairs], plan.logs / "tls.log")
-            )
-        heat, ports = plan.folder / "heat" / "heat.conf", plan.ports
-        keystone = plan.folder / "keystone" / "keystone.conf"
-        made += [
-            program("keystone", "run_keystone.py", keystone, ports["keystone"], plan.scheme, plan.password),
-            program("swift", "run_swift.py", plan.folder / "swift"),
-            program("zaqar", "run_zaqar.py", plan.folder / "zaqar" / "zaqar.conf", ports["zaqar"], plan.scheme),
-        ]
-        apis = [f"{name}={ports[name]}" for name in _HEAT_APIS]
-        if plan.shape == plans.FEW:
-            made.append(program("heat-engine", "run_heat.py", heat, plan.scheme, "heat-engine", *apis))
-        return made
-
-    def _start_in_order(self) -> None:
-        self.progress.say(f"OpenStack: starting {', '.join(self._services)} …")
-        for service in self._services.values():
-            service.start()
+    def _start_foundation(self) -> None:
+        """Start what is not OpenStack's, and wait for it."""
+        for service in debian.services(self.plan):
+            self._start(service)
         for name in self._services:
-            self._wait_until_ready(name)
-            if name == "keystone":
-                identity.set_up(self.plan)
+            self.wait_for(lambda name=name: debian.listens(self.plan, name), f"{name} to listen")  # type: ignore[misc]
+        if "postgresql" in self._services:
+            debian.make_databases(self.plan, "keystone", "heat")
+        if self.plan.tls:
+            ports = self.plan.ports
+            pairs = [f"{ports[f'{name}-tls']}={ports[name]}" for name in plans.PUBLIC]
+            proxy = [sys.executable, "-I", str(Path(__file__).with_name("tls_proxy.py"))]
+            certificate = str(self.plan.folder / "tls" / "server.pem")
+            self._start(Service("tls", [*proxy, certificate, *pairs], self.plan.logs / "tls.log"))
+            self._services["tls"].wait_until_ready()
+
+    def _start_openstack(self, environment: Path) -> None:
+        """Start all services at once, and wait until each answers."""
+        made = [*self._make_others(environment), *self._make_heat(environment)]
+        self.progress.say(f"OpenStack: starting {', '.join(service.name for service in made)} …")
+        for service in made:
+            if service.name == "heat-engine" and self.plan.shape == plans.SEVERAL:
+                self._make_tables(environment)
+            self._start(service)
+        self._wait_until_ready("keystone")
+        identity.set_up(self.plan)
+        for service in made:
+            if service.name != "keystone":
+                self._wait_until_ready(service.name)
         for name in ("keystone", *_HEAT_APIS, "swift", "zaqar"):
             self._wait_for_answer(name)
         self._wait_for_engine()
 
+    def _start(self, service: Service) -> None:
+        self._services[service.name] = service
+        service.start()
+
+    def _make_others(self, environment: Path) -> list[Service]:
+        """The services beside Heat."""
+        plan = self.plan
+        keystone = (plan.folder / "keystone" / "keystone.conf", plan.ports["keystone"], plan.scheme, plan.password)
+        zaqar = (plan.folder / "zaqar" / "zaqar.conf", plan.ports["zaqar"], plan.scheme)
+        return [
+            self._program(environment, "keystone", "run_keystone.py", *keystone),
+            self._program(environment, "swift", "run_swift.py", plan.folder / "swift"),
+            self._program(environment, "zaqar", "run_zaqar.py", *zaqar),
+        ]
+
+    def _make_heat(self, environment: Path) -> list[Service]:
+        """Heat's engine and APIs: one process or three."""
+        plan = self.plan
+        config = plan.folder / "heat" / "heat.conf"
+        apis = [f"{name}={plan.ports[name]}" for name in _HEAT_APIS]
+        if plan.shape == plans.FEW:
+            return [self._program(environment, "heat-engine", "run_heat.py", config, plan.scheme, "heat-engine", *apis)]
+        engine = [str(environment / "bin" / "heat-engine"), "--config-file", str(config)]
+        return [
+            Service("heat-engine", engine, plan.logs / "heat-engine.log", keeper=True),
+            *(
+                self._program(environment, name, "run_heat.py", config, plan.scheme, api)
+                for name, api in zip(_HEAT_APIS, apis, strict=True)
+            ),
+        ]
+
+    def _program(self, environment: Path, name: str, file: str, *arguments: object) -> Service:
+        python = [str(environment / "bin" / "python"), "-W", "ignore"]
+        return Service(name, [*python, str(_PROGRAMS / file), *map(str, arguments)], self.plan.logs / f"{name}.log")
+
+    def _make_tables(self, environment: Path) -> None:
+        """Make Heat's tables, as its administrator does."""
+        config = str(self.plan.folder / "heat" / "heat.conf")
+        command = [str(environment / "bin" / "heat-manage"), "--config-file", config, "db_sync"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode:
+            raise HeatLabError(f"Heat's tables cannot be made:\n{done.stderr}")
+
     def _wait_until_ready(self, name: str) -> None:
-        if name not in several.KEPT:
+        if not self._services[name].keeper:
             self._services[name].wait_until_ready()
 
     def _host(self, name: str) -> str:

@@ -7,11 +7,9 @@ by themselves, other commands have a keeper (`keeper.py`). So nothing is left of
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +37,7 @@ class Service:
         self.name = name
         self.log = log
         self._command = [sys.executable, "-I", str(_KEEPER), *command] if keeper else list(command)
-        self._keeper = keeper
+        self.keeper = keeper
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +47,7 @@ class Service:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
-                stdout=log if self._keeper else subprocess.PIPE,
+                stdout=log if self.keeper else subprocess.PIPE,
                 stderr=log,
                 cwd="/",
                 env=dict(self._environment) if self._environment is not None else None,
@@ -82,8 +80,7 @@ class Service:
     def kill(self) -> None:
         """End it without warning."""
         if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.send_signal(signal.SIGUSR1 if self.keeper else signal.SIGKILL)
             self._process.wait()
             self._close()
 
@@ -91,11 +88,6 @@ class Service:
     def running(self) -> bool:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
-
-    def memory(self) -> int:
-        """What it has in memory alone (PSS), with all processes of its session, in KiB."""
-        leader = self._process.pid if self._process else 0
-        return sum(_pss(int(path.name)) for path in Path("/proc").glob("[0-9]*") if _session(path) == leader)
 
     def last_lines(self, count: int = 15) -> str:
         """The end of its log."""
@@ -118,29 +110,3 @@ class Service:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
             self._process = None
-
-
-def wait_for_end(services: Sequence[Service], seconds: float = _END_SECONDS) -> None:
-    """Wait until none of them runs; raises HeatLabError."""
-    end = time.monotonic() + seconds
-    while left := [service.name for service in services if service.running]:
-        if time.monotonic() > end:
-            raise HeatLabError(f"{', '.join(left)}: still running")
-        time.sleep(0.05)
-
-
-def _session(path: Path) -> int:
-    try:
-        return int(path.joinpath("stat").read_text().rpartition(")")[2].split()[3])
-    except OSError:
-        return -1
-
-
-def _pss(process: int) -> int:
-    try:
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
