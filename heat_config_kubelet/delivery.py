@@ -11,6 +11,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from .ledger import Ledger
@@ -22,7 +23,8 @@ from .signals import Answer, AnswerKind, body_limit, url_expiry
 from .store import DELIVERED, DROPPED, PENDING, REFUSED, UNSENT, Entry
 from .values import Deployment
 
-THREADS = 4
+THREADS = 8
+"""Attempts at a time. What is due beyond them is not submitted: it may be superseded before its turn comes."""
 _LONGEST_PAUSE = 60.0
 _MOST_AHEAD = 1.1 * LONGEST_RETRY_AFTER_SECONDS
 """No attempt is planned later than that: a stored time that is was noted before the time of day was corrected."""
@@ -59,25 +61,30 @@ class Delivery:
         """Take in what has been answered and send what is due."""
         ended = self._threads.ended()
         with self._ledger.store.transaction() if ended else contextlib.nullcontext():
-            for entry_id, answer in ended:
-                entry = self._ledger.entries.get(entry_id)
-                if entry is not None and entry.signal == PENDING:
+            for attempt, answer in ended:
+                entry = self._ledger.entries.get(attempt.deployment.id)
+                if entry is not None and entry.signal == PENDING and entry.decided_at == attempt.decided_at:
                     self._note(entry, answer)
         pending = self._pending()
         if not pending or self._ledger.has_news():
             return  # a configuration that `run` has just superseded is not signalled any more
         listed = self._listed()
-        for entry in pending:
+        for entry in sorted(pending, key=self._due):  # a sort is stable: new results in the order of their entries
             self._consider(entry, listed)
 
     def pause(self) -> float | None:
-        """Seconds until a signal is due; None where none is pending."""
+        """Seconds until a signal is due and may be sent; None where none is pending."""
+        if self._threads.full:
+            return _LONGEST_PAUSE  # the end of an attempt is notified
         pauses = [_LONGEST_PAUSE] if self._threads.under_way else []
         now = self._ledger.clock.wall()
         for entry in self._pending():
-            due = self._now_that(entry, entry.next_attempt) - now
+            due = self._due(entry) - now
             pauses.append(_LONGEST_PAUSE if entry.deployment.id in self._held else min(max(due, 0.05), _LONGEST_PAUSE))
         return min(pauses, default=None)
+
+    def _due(self, entry: Entry) -> float:
+        return self._now_that(entry, entry.next_attempt) if entry.next_attempt else 0.0
 
     def _now_that(self, entry: Entry, stored: float) -> float:
         """A stored time of day as it would be now, had nobody corrected the time of day since it was noted."""
@@ -114,7 +121,8 @@ class Delivery:
             transport=deployment.transport,
             decided_at=self._now_that(entry, entry.decided_at or 0.0),
             attempts=entry.attempts,
-            next_attempt=self._now_that(entry, entry.next_attempt),
+            next_attempt=self._due(entry),
+            delete=deployment.action == "DELETE",
             expires_at=url_expiry(deployment, self._settings.cfn_url_lifetime),
         )
         decision = decide(parcel, listed, self._ledger.clock.wall(), max_age=self._settings.signal_max_age)
@@ -123,9 +131,9 @@ class Delivery:
             self._ledger.note_signal(entry, DROPPED, decision.reason)
         elif decision.step is Step.WAIT and decision.until is None:
             self._held.add(deployment.id)
-        elif decision.step is Step.SEND and entry.result is not None:
-            limit = body_limit(deployment.transport)
-            self._threads.submit(deployment, signal_body(entry.result, deployment, Blanker.of(deployment), limit))
+        elif decision.step is Step.SEND and entry.result is not None and not self._threads.full:
+            body = signal_body(entry.result, deployment, Blanker.of(deployment), body_limit(deployment.transport))
+            self._threads.submit(_Attempt(deployment, entry.decided_at, body))
 
     def _note(self, entry: Entry, answer: Answer) -> None:
         if answer.final:
@@ -135,39 +143,52 @@ class Delivery:
         self._ledger.note_retry(entry, answer.detail, again)
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What is sent. An entry that was restarted under its id may have another result when the answer comes."""
+
+    deployment: Deployment
+    decided_at: float | None
+    body: bytes
+
+
 class _Threads:
     """Attempts under way, by entry id."""
 
     def __init__(self, sender: CanSend, notify: Callable[[], None]) -> None:
         self._sender = sender
         self._notify = notify
-        self._todo: queue.SimpleQueue[tuple[Deployment, bytes]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[_Attempt] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[_Attempt, Answer]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.under_way: set[str] = set()
 
-    def submit(self, deployment: Deployment, body: bytes) -> None:
-        self.under_way.add(deployment.id)
-        self._todo.put((deployment, body))
+    @property
+    def full(self) -> bool:
+        return len(self.under_way) >= THREADS
+
+    def submit(self, attempt: _Attempt) -> None:
+        self.under_way.add(attempt.deployment.id)
+        self._todo.put(attempt)
         if len(self._threads) < min(THREADS, len(self.under_way)):
             thread = threading.Thread(target=self._work, daemon=True, name="signal")
             thread.start()
             self._threads.append(thread)
 
-    def ended(self) -> list[tuple[str, Answer]]:
+    def ended(self) -> list[tuple[_Attempt, Answer]]:
         answers = []
         while not self._done.empty():
-            entry_id, answer = self._done.get()
-            self.under_way.discard(entry_id)
-            answers.append((entry_id, answer))
+            attempt, answer = self._done.get()
+            self.under_way.discard(attempt.deployment.id)
+            answers.append((attempt, answer))
         return answers
 
     def _work(self) -> None:
         while True:
-            deployment, body = self._todo.get()
+            attempt = self._todo.get()
             try:
-                answer = self._sender.send(deployment, body)
+                answer = self._sender.send(attempt.deployment, attempt.body)
             except Exception as error:  # a bug of ours must not lose the result: it is tried again, and said
                 answer = Answer(AnswerKind.RETRY, f"internal error: {type(error).__name__}")
-            self._done.put((deployment.id, answer))
+            self._done.put((attempt, answer))
             self._notify()

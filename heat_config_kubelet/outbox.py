@@ -32,6 +32,8 @@ class Parcel:
     identity: Identity
     transport: str
     decided_at: float
+    delete: bool = False
+    """Whether its action is DELETE: Heat then waits for it although there is a newer deployment."""
     attempts: int = 0
     next_attempt: float = 0.0
     expires_at: float | None = None
@@ -92,7 +94,7 @@ def decide(parcel: Parcel, listed: Iterable[Listed], now: float, *, max_age: flo
     dropped = _dropped(parcel, own, same, now, max_age)
     if dropped:
         return Decision(Step.DROP, dropped)
-    if names_resource(parcel.transport) and own and not own.owner:
+    if names_resource(parcel.transport) and own and not own.owner:  # a DELETE
         successor = next((entry for entry in same if entry.owner and not entry.settled), None)
         if successor:
             return Decision(Step.WAIT, f"its successor {successor.id} has not been signalled, and would be completed")
@@ -107,6 +109,9 @@ def _dropped(parcel: Parcel, own: Listed | None, same: list[Listed], now: float,
         if same:
             return f"superseded by {same[-1].id}: the signal would complete that one"
         return "vanished from the metadata: Heat does not wait for it any more"
+    if not own.owner and not parcel.delete:
+        newer = next((entry.id for entry in same if entry.owner), same[-1].id)
+        return f"superseded by {newer}: the signal would complete that one, or nothing"
     if parcel.expires_at is not None and now > parcel.expires_at + EXPIRY_GRACE_SECONDS and parcel.attempts:
         return "expired: its pre-signed URL ended long ago"
     if now - parcel.decided_at > max_age:

@@ -238,8 +238,12 @@ def test_a_replaced_entry_with_an_address_of_its_own_is_answered_at_once(case: C
     assert case.heat.order == ["old"] and case.entry("old").signal == DELIVERED
 
 
+def hanging(count: int) -> list[dict[str, object]]:
+    return [raw_entry(f"e{number}", resource=f"r{number}") for number in range(count)]
+
+
 def test_an_endpoint_that_hangs_holds_up_nobody(case: Case) -> None:
-    take_in(case.other, source(*(raw_entry(f"e{number}", resource=f"r{number}") for number in range(THREADS + 3))))
+    take_in(case.other, source(*hanging(THREADS + 3)))
     case.ledger.take_news()
     case.heat.open.clear()
     case.decide(*case.ledger.entries)
@@ -248,13 +252,68 @@ def test_an_endpoint_that_hangs_holds_up_nobody(case: Case) -> None:
         assert case.heat.under_way.acquire(timeout=10)
     assert len(case.heat.got) == THREADS, "so many at a time"
     case.delivery.advance()
-    assert case.delivery.pause() == 60.0
+    assert case.delivery.pause() == 60.0, "what is due and has no thread is not asked for over and over"
     case.heat.open.set()
-    for _ in range(THREADS + 3):
+    for _ in range(THREADS):
         assert case.ended.acquire(timeout=10)
-    case.delivery.advance()
+    case.deliver(3)
     assert {entry.signal for entry in case.ledger.entries.values()} == {DELIVERED}
     assert sorted(case.heat.order) == sorted(case.ledger.entries), "each once"
+
+
+def test_what_is_superseded_while_every_endpoint_hangs_is_not_sent(case: Case) -> None:
+    """It was due before, and waited for a thread only."""
+    others = hanging(THREADS)
+    take_in(case.other, source(*others, raw_entry("a", resource="x"), raw_entry("old", resource="y", created=T1)))
+    case.ledger.take_news()
+    case.heat.open.clear()
+    case.decide(*case.ledger.entries)
+    case.delivery.advance()
+    for _ in range(THREADS):
+        assert case.heat.under_way.acquire(timeout=10)
+    update = raw_entry("b", resource="x", action="UPDATE")
+    old, new = raw_entry("old", resource="y", created=T1), raw_entry("new", resource="y", created=T2)
+    take_in(case.other, source(*others, update, old, new))
+    case.decide("b", "new")
+    case.heat.open.set()
+    for _ in range(THREADS):
+        assert case.ended.acquire(timeout=10)
+    case.deliver(2)
+    assert sorted(case.heat.order[THREADS:]) == ["b", "new"]
+    assert case.entry("b").signal == case.entry("new").signal == DELIVERED
+    assert case.entry("old").signal == DROPPED and "superseded by new" in case.entry("old").answer
+
+
+def test_what_has_been_due_longest_is_sent_first(case: Case) -> None:
+    take_in(case.other, source(*hanging(THREADS + 1)))
+    case.ledger.take_news()
+    case.decide(*case.ledger.entries)
+    for number in range(THREADS + 1):
+        case.ledger.note_retry(case.entry(f"e{number}"), "503", START + 50 - number)
+    case.time.advance(100)
+    case.heat.open.clear()
+    case.delivery.advance()
+    assert case.delivery._threads.under_way == {f"e{number}" for number in range(1, THREADS + 1)}
+
+
+@pytest.mark.parametrize("kind", [AnswerKind.ACCEPTED, AnswerKind.REFUSED, AnswerKind.RETRY])
+def test_an_answer_to_an_entrys_former_result_is_passed_over(case: Case, kind: AnswerKind) -> None:
+    """Metadata written by hand may keep an id for a new content."""
+    take_in(case.other, source(raw_entry("a")))
+    case.decide("a", code=1)
+    case.heat.answers["a"] = [Answer(kind, "of the former")]
+    case.heat.open.clear()
+    case.delivery.advance()
+    assert case.heat.under_way.acquire(timeout=10)
+    case.time.advance(5)
+    take_in(case.other, source(raw_entry("a", action="UPDATE")))
+    case.decide("a")
+    assert case.entry("a").signal == PENDING
+    case.heat.open.set()
+    assert case.ended.acquire(timeout=10)
+    case.deliver(1)
+    assert [body["deploy_status_code"] for _, body in case.heat.got] == [1, 0]
+    assert (case.entry("a").signal, case.entry("a").answer, case.entry("a").attempts) == (DELIVERED, "200", 1)
 
 
 def test_a_bug_of_ours_loses_no_result(case: Case) -> None:

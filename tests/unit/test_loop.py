@@ -224,6 +224,17 @@ def test_a_superseded_entry_is_never_signalled(node: Node) -> None:
     assert node.images() == {"web": NEWER} and len(node.kubelet.starts) == 1
 
 
+def test_a_failure_that_heat_did_not_take_is_dropped_once_there_is_a_successor(node: Node) -> None:
+    """Sent after the successor's signal, it would fail the resource that the successor has mended."""
+    bad, new = raw_entry("old", created=T1, config=pod_map(image=NEVER_PULL)), raw_entry("new", created=T2)
+    node.heat.answers["old"] = [Answer(AnswerKind.RETRY, "503", retry_after=600.0)]
+    node.collect(bad)
+    node.after(300.0, lambda: node.collect(bad, new))
+    node.work()
+    assert node.heat.codes() == [("old", 1), ("new", 0)]
+    assert node.entries["old"].signal == DROPPED and "superseded by new" in node.entries["old"].answer
+
+
 def test_when_the_newer_one_vanishes_the_older_content_returns_as_a_new_pod(node: Node) -> None:
     """A failed update that Heat rolls back."""
     node.collect(raw_entry("old", created=T1))

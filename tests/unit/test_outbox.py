@@ -46,19 +46,29 @@ def test_what_has_vanished_from_the_metadata_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("transport", ["CFN_SIGNAL", "HEAT_SIGNAL"])
-def test_a_replaced_entry_is_not_signalled_before_its_successor(transport: str) -> None:
+def test_a_replaced_entrys_delete_is_not_signalled_before_its_successor(transport: str) -> None:
     """With two entries of one identity Heat gives the old one's signal to the new one."""
-    old = replace(PARCEL, id="old", transport=transport)
+    old = replace(PARCEL, id="old", transport=transport, delete=True)
     listed = [Listed("old", WHO, owner=False), Listed("new", WHO)]
     decision = decide(old, listed, 1001.0, max_age=MAX_AGE)
     assert decision.step is Step.WAIT and "successor new" in decision.reason and decision.until is None
     assert step(old, listed[0], replace(listed[1], settled=True)) is Step.SEND
-    assert step(replace(old, id="new"), *listed) is Step.SEND
+    assert step(replace(old, id="new", delete=False), *listed) is Step.SEND
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("transport", ["CFN_SIGNAL", "HEAT_SIGNAL", "TEMP_URL_SIGNAL", "ZAQAR_SIGNAL"])
+def test_what_a_replaced_entry_came_to_is_dropped(transport: str, settled: bool) -> None:
+    """Sent after its successor's signal, a late failure would fail the resource that the successor has mended."""
+    old = replace(PARCEL, id="old", transport=transport)
+    listed = [Listed("new", WHO, settled=settled), Listed("old", WHO, owner=False)]
+    decision = decide(old, listed, 1001.0, max_age=MAX_AGE)
+    assert decision.step is Step.DROP and "superseded by new" in decision.reason
 
 
 @pytest.mark.parametrize("transport", ["TEMP_URL_SIGNAL", "ZAQAR_SIGNAL"])
-def test_a_replaced_entry_with_an_address_of_its_own_is_signalled(transport: str) -> None:
-    old = replace(PARCEL, id="old", transport=transport)
+def test_a_replaced_entrys_delete_with_an_address_of_its_own_is_signalled(transport: str) -> None:
+    old = replace(PARCEL, id="old", transport=transport, delete=True)
     assert step(old, Listed("old", WHO, owner=False), Listed("new", WHO)) is Step.SEND
 
 
