@@ -97,7 +97,8 @@ def _record(given: argparse.Namespace) -> int:
 def _hook(given: argparse.Namespace) -> int:
     from .hook_mode import failed_answer, hook
 
-    text = sys.stdin.read()
+    data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    text = data.decode("utf-8", "replace")
     try:
         answer = hook(_settings(given), text)
     except (AgentError, sqlite3.Error, OSError) as error:

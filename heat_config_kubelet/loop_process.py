@@ -21,7 +21,6 @@ from .log import Log
 from .loop import Loop, Parts
 from .manifest_dir import Found, ManifestDir
 from .manifests import Manifests
-from .options import check_defaults
 from .pod_judge import PodJudge
 from .settings import Settings
 from .signals import Sender
@@ -33,7 +32,6 @@ _MOST_LOG_BYTES = 1024 * 1024
 
 def run_loop(settings: Settings) -> int:
     """Be the loop until nothing is pending; 0 too where another process is. Raises AgentError."""
-    check_defaults(settings.defaults, settings.file)
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     wake = Wake(settings.state_dir)
     if not wake.hold():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import SettingsError
+from .options import check_defaults
 
 SETTINGS_FILE = Path("/etc/heat-config-kubelet/heat-config-kubelet.conf")
 SETTINGS_VARIABLE = "HEAT_CONFIG_KUBELET_SETTINGS"
@@ -71,7 +72,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     Raises SettingsError naming file, section, setting and the values allowed.
     """
     named = path or (Path(environment[SETTINGS_VARIABLE]) if environment.get(SETTINGS_VARIABLE) else None)
-    file = named or SETTINGS_FILE
+    file = named.absolute() if named else SETTINGS_FILE  # the loop is started in another directory
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with file.open(encoding="utf-8") as handle:
@@ -79,9 +80,25 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     except FileNotFoundError:
         if named:
             raise SettingsError(f"{file}: no such settings file") from None
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise SettingsError(f"{file}: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: is no text: {error}") from error
+    except configparser.Error as error:
+        raise SettingsError(f"{file}: {_told(error)}") from None
     return _Reader(file, parser).settings()
+
+
+def _told(error: configparser.Error) -> str:
+    """What does not parse, in one line and without the file's own text, which may be a secret in the wrong place."""
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"line {error.lineno}: [{error.section}] {error.option} already exists"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"line {error.lineno}: [{error.section}] already exists"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno}: no section headers before the first setting"
+    lines = [number for number, _ in getattr(error, "errors", ())]
+    return f"line {', '.join(map(str, lines))}: must be [section] or name = value" if lines else "cannot be parsed"
 
 
 class _Reader:
@@ -126,6 +143,7 @@ class _Reader:
             defaults=dict(self.parser["defaults"]) if "defaults" in self.parser else {},
         )
         self.refuse_unknown()
+        check_defaults(found.defaults, self.file)
         return found
 
     def text(self, section: str, name: str, default: str) -> str:

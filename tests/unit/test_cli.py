@@ -107,6 +107,19 @@ def test_a_bad_settings_file_is_exit_status_2(tmp_path: Path, capsys: pytest.Cap
     assert "must be one of auto, run, hook" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["run", "record", "resume", "loop", "status"])
+def test_bad_defaults_are_exit_status_2_for_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Else only the loop would find out, and nobody reads its log."""
+    path = tmp_path / "agent.conf"
+    path.write_text(f"[agent]\nstate_dir = {tmp_path}/state\n[defaults]\nimages_timeout = soon\n")
+    assert cli.main(["--settings", str(path), command]) == 2
+    shown = capsys.readouterr().err
+    assert f"{path}: [defaults] images_timeout = 'soon': must be a number of seconds" in shown
+    assert not (tmp_path / "state").exists()
+
+
 # --- commands
 
 
@@ -138,6 +151,15 @@ def test_a_hooks_answer_is_json_on_standard_output(
     monkeypatch.setattr(hook_mode, "hook", lambda _, text: {"deploy_stdout": text, "deploy_status_code": 0})
     assert cli.main([*conf, "hook"]) == 0
     assert json.loads(capsys.readouterr().out) == {"deploy_stdout": "a deployment", "deploy_status_code": 0}
+
+
+def test_a_hooks_input_that_is_not_utf_8_is_answered(
+    conf: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"name": "\xff"'), encoding="utf-8"))
+    assert cli.main([*conf, "hook"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["deploy_status_code"] == 1 and "not a deployment as JSON" in answer["deploy_stderr"]
 
 
 def test_a_hook_that_could_not_begin_answers_why(

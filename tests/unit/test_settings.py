@@ -73,6 +73,8 @@ def test_an_empty_value_is_the_default(tmp_path: Path) -> None:
         ("[agent]\nmodus = run\n", r"\[agent\] modus is no setting; there are .*mode"),
         ("[kublet]\nport = 1\n", r"\[kublet\] is no section; there are agent, defaults, kubelet, signals"),
         ("mode = run\n", "no section headers"),
+        ("[defaults]\nimage_timeout = 5\n", r"\[defaults\] image_timeout is no option; there are images_timeout"),
+        ("[defaults]\nstrict = maybe\n", r"\[defaults\] strict = 'maybe': must be true or false"),
         ("[agent]\nmode = run\nmode = hook\n", "already exists"),
     ],
 )
@@ -88,3 +90,27 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"[agent]\nmode = \xff\n")
     with pytest.raises(SettingsError, match=r"agent\.conf: .*utf-8"):
         load(path)
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detached loop is started with this path, in another directory."""
+    path = written(tmp_path, "[agent]\nmode = run\n")
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("agent.conf")).file == path
+    assert load(environment={SETTINGS_VARIABLE: "agent.conf"}).file == path
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("planted\n[agent]\n", "line 1"),
+        ("[agent]\nplanted one\nplanted two\n", "line 2, 3"),
+        ("[agent]\n[agent]\n", "line 2: [agent]"),
+        ("[agent]\nmode = planted\nmode = planted\n", "line 3: [agent] mode"),
+    ],
+)
+def test_what_does_not_parse_is_told_in_one_line_without_the_files_text(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(written(tmp_path, text))
+    assert told in caught.value.message and "planted" not in caught.value.message
+    assert len(caught.value.message.splitlines()) == 1
