@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 from support import FakeTime, identity, live, raw_entry
 
-from heat_config_kubelet.errors import MetadataError, ModeError, StoreError
-from heat_config_kubelet.run import run
+from heat_config_kubelet.errors import MetadataError, ModeError, SettingsError, StoreError
+from heat_config_kubelet.run import APPLY_SECONDS, run
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.store import APPLIED, SCHEMA_VERSION, Store
 from heat_config_kubelet.wake import Wake
@@ -26,7 +27,8 @@ class FakeProgram:
         case.ran.append(list(command))
         case.steps.append("os-apply-config begins")
 
-    def communicate(self) -> tuple[bytes, None]:
+    def communicate(self, timeout: float) -> tuple[bytes, None]:
+        assert timeout == APPLY_SECONDS
         self._case.steps.append("os-apply-config ends")
         self._case.while_applying()
         return self._case.told, None
@@ -186,6 +188,32 @@ def test_the_command_of_the_settings_is_run_as_it_is_and_none_where_there_is_non
     assert case.ran == [["/x/oac", "--os", "a b"]]
     case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, os_apply_config="")
     assert case.run() == 0 and len(case.ran) == 1
+
+
+def test_a_command_with_an_open_quote_is_a_fault_of_the_settings(case: Case) -> None:
+    case.answer(raw_entry("a"))
+    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, os_apply_config="oac 'a b")
+    with pytest.raises(
+        SettingsError, match=r"agent\.conf: \[agent\] os_apply_config = oac 'a b: .*no closing quotation"
+    ):
+        case.run()
+    assert case.ran == []
+
+
+def test_one_that_does_not_end_is_killed_with_what_it_started_and_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wake, "start_loop", lambda *_: None)
+    monkeypatch.setattr("heat_config_kubelet.run.APPLY_SECONDS", 0.3, raising=False)
+    case = Case(tmp_path, os_apply_config=f"/bin/sh -c 'sleep 5 & echo $! >{tmp_path}/child; sleep 5'")
+    case.answer(raw_entry("a"))
+    begun = time.monotonic()
+    assert case.run() == 1 and time.monotonic() - begun < 4
+    assert case.applied()[1] == "did not end within 0.3 s and was killed"
+    stat = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    while stat.exists() and stat.read_text().split()[2] not in "ZX":
+        assert time.monotonic() - begun < 4
+        time.sleep(0.01)
 
 
 def test_a_clock_corrected_meanwhile_leaves_no_config_without_its_answer(
