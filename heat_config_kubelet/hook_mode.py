@@ -27,6 +27,8 @@ from .wake import Wake
 
 _LOOK_SECONDS = 0.1
 _RESTART_LOOP_SECONDS = 2.0
+_DEAD_LOOKS = 5
+"""So many restarts in a row, with no loop alive before the next and nothing done meanwhile, are given up on."""
 _SOURCE = "hook"
 """The source of entries that came by `hook` alone, where no `record` runs before it."""
 
@@ -95,6 +97,8 @@ class _Waiter:
         self._clock = clock
         self._wake = Wake(settings.state_dir)
         self._checked_at = clock.steady()
+        self._seen: object = None
+        self._dead_looks = 0
 
     def for_result(self, deployment: Deployment) -> Result:
         """Wait for a deployment's result; a superseded one has its successor's, which is what Heat then waits for."""
@@ -104,6 +108,9 @@ class _Waiter:
                 return refused(deployment, ["it vanished from the metadata before it was done"])
             if entry.state == DONE and entry.result is not None:
                 return entry.result
+            if self._dead_looks >= _DEAD_LOOKS:
+                log = self._wake.log_place(self._settings)
+                return refused(deployment, [f"the agent's loop does not run, however often it is started; see {log}"])
             self._pause()
 
     def _latest(self, deployment: Deployment) -> Entry | None:
@@ -127,5 +134,13 @@ class _Waiter:
     def _pause(self) -> None:
         if self._clock.steady() - self._checked_at >= _RESTART_LOOP_SECONDS:
             self._checked_at = self._clock.steady()
+            self._look_for_loop()
             self._wake.start_loop(self._settings)
         self._clock.sleep(_LOOK_SECONDS)
+
+    def _look_for_loop(self) -> None:
+        """Count the restarts that did not help: no loop is there again, and the store is as it was."""
+        seen = self._store.entries(vanished=True), self._store.pods()
+        stuck = seen == self._seen and not self._wake.ring()
+        self._dead_looks = self._dead_looks + 1 if stuck else 0
+        self._seen = seen

@@ -78,6 +78,12 @@ class Wake:
         finally:
             os.close(log)
 
+    def log_place(self, settings: Settings) -> str:
+        """Where a person finds the log of the loop that `start_loop` starts."""
+        if under_systemd(settings) and _path_unit_installed(settings):
+            return f"journalctl -u {settings.loop_unit}"
+        return str(self._state_dir / "loop.log")
+
     def _lock_is_free(self) -> bool:
         try:
             handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)

@@ -139,6 +139,34 @@ def test_a_loop_that_died_is_started_again(node: Node, monkeypatch: pytest.Monke
     assert [round(moment - calls[0], 1) for moment in calls] == [0.0, 2.0, 4.0]
 
 
+def test_a_loop_that_never_runs_is_an_answer_after_a_while(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else heat-agents and with it os-collect-config would hang for ever, and the stack until its timeout."""
+    monkeypatch.setattr(Wake, "start_loop", lambda *_: None)
+    monkeypatch.setattr(Wake, "ring", lambda _: False)
+    begun = node.time.steady
+    answer = call(node, raw_entry("a"))
+    assert 10 <= node.time.steady - begun < 15
+    assert answer["deploy_status_code"] == 1 and "loop does not run" in answer["deploy_stderr"]
+    assert str(node.settings.state_dir / "loop.log") in answer["deploy_stderr"]
+
+
+@pytest.mark.parametrize("sign", ["alive", "store changes"])
+def test_a_loop_that_lives_or_gets_on_is_waited_for(node: Node, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    begun = node.time.steady
+
+    def start_loop(*_: object) -> None:
+        if node.time.steady - begun >= 60:
+            node.work()
+        elif sign == "store changes":
+            with node.other.transaction():
+                node.other._db.execute("UPDATE entry SET attempts = attempts + 1")
+
+    monkeypatch.setattr(Wake, "start_loop", start_loop)
+    monkeypatch.setattr(Wake, "ring", lambda _: sign == "alive")
+    assert call(node, raw_entry("a"))["deploy_status_code"] == 0
+    assert node.time.steady - begun >= 60
+
+
 def test_both_ways_in_on_one_node_are_refused(node: Node) -> None:
     node.collect(raw_entry("a"))
     with pytest.raises(ModeError, match="`hook` was called on a node that uses `run`"):
