@@ -14,7 +14,7 @@ from .hook_queue import HookQueue
 from .kubelet_api import KubeletApi
 from .kubelet_config import KubeletAccess, discover, keep_certificates
 from .kubelet_log import KubeletLog
-from .kubelet_service import KubeletService
+from .kubelet_service import KubeletService, Processes, SystemProcesses
 from .kubelet_view import KubeletView
 from .ledger import Ledger
 from .log import Log
@@ -25,7 +25,7 @@ from .pod_judge import PodJudge
 from .settings import Settings
 from .signals import Sender
 from .store import Store, open_or_restart
-from .wake import Wake
+from .wake import Wake, under_systemd
 
 _MOST_LOG_BYTES = 1024 * 1024
 
@@ -63,7 +63,7 @@ def _worked(settings: Settings, wake: Wake, log: Log, clock: Clock) -> bool:
 def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Clock) -> Parts:
     """Put the real parts together."""
     ledger = Ledger(store, clock, log)
-    access, broken = _access(settings, log)
+    access, broken = find_kubelet(settings, log, SystemProcesses())
     directory = ManifestDir(access.manifest_dir) if not broken else _NoManifestDir(access.manifest_dir, broken)
     api = KubeletApi(access, node_name=settings.node_name, node_address=_node_address())
     kubelet_log = KubeletLog.of(settings)
@@ -89,15 +89,31 @@ def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Cloc
     )
 
 
-def _access(settings: Settings, log: Log) -> tuple[KubeletAccess, str]:
-    """Find the kubelet; where there is none to be found, say why: its deployments fail with that reason."""
+def find_kubelet(settings: Settings, log: Log, processes: Processes) -> tuple[KubeletAccess, str]:
+    """Find the kubelet; where there is none to be found, say why: its deployments fail with that reason.
+
+    Under systemd its unit, which writes the configuration before it starts, may not have run yet: it is started once.
+    """
     try:
         if keep_certificates(settings):
             log.info("kubelet certificates renewed")
         return discover(settings), ""
     except AgentError as error:
-        log.error("no kubelet to work with", problem=error)
-        return _nowhere(settings), str(error)
+        problem = error
+    if under_systemd(settings) and _started(settings.kubelet_unit, processes):
+        try:
+            return discover(settings), ""
+        except AgentError as error:
+            problem = error
+    log.error("no kubelet to work with", problem=problem)
+    return _nowhere(settings), str(problem)
+
+
+def _started(unit: str, processes: Processes) -> bool:
+    try:
+        return processes.run(("systemctl", "start", unit)).status == 0
+    except OSError:  # a TimeoutError too: its ExecStartPre takes its time, and a later loop finds what it wrote
+        return False
 
 
 def _nowhere(settings: Settings) -> KubeletAccess:
