@@ -87,8 +87,8 @@ def test_every_transport_brings_the_result(way: Way) -> None:
 def test_a_pod_that_is_meant_to_end_is_a_success_when_it_has(way: Way) -> None:
     options = {"min_ready_seconds": 10}
     once = way.entry("once", heat.pod("once", "exit 0", restartPolicy="Never"), outputs=["pods"], options=options)
-    second = "test -e /work/tried || { touch /work/tried; exit 1; }"
-    mounts = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
+    second = "test -e /scratch/tried || { touch /scratch/tried; exit 1; }"
+    mounts = {"volumeMounts": [{"name": "work", "mountPath": "/scratch"}]}
     volumes = [{"name": "work", "hostPath": {"path": str(way.work)}}]
     again = heat.pod("again", second, restartPolicy="OnFailure", container=mounts, volumes=volumes)
     way.deploy(once, way.entry("again", again, outputs=["pods"], options=options))
