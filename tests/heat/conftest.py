@@ -21,6 +21,8 @@ from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
 
+Nodes = Callable[[str], LabNode]
+"""Gives the node of a name."""
 _DELETE_SECONDS = 60.0
 
 
@@ -47,7 +49,7 @@ def programs(progress: Progress) -> binaries.Binaries:
 
 
 @pytest.fixture(scope="session")
-def nodes(programs: binaries.Binaries, progress: Progress) -> Iterator[Callable[[str], LabNode]]:
+def nodes(programs: binaries.Binaries, progress: Progress) -> Iterator[Nodes]:
     """Gives the node of a name, started when it is first asked for; all end with the session."""
     with ExitStack() as stack:
         started: dict[str, LabNode] = {}
@@ -65,7 +67,7 @@ def nodes(programs: binaries.Binaries, progress: Progress) -> Iterator[Callable[
 class Site:
     """What a test has: stacks and the nodes behind their servers, all gone at its end."""
 
-    def __init__(self, lab: HeatLab, nodes: Callable[[str], LabNode]) -> None:
+    def __init__(self, lab: HeatLab, nodes: Nodes) -> None:
         self.lab = lab
         self.stacks = Stacks(lab.plan)
         self.made: list[Stack] = []
@@ -100,7 +102,7 @@ class Site:
 
 
 @contextmanager
-def site_on(lab: HeatLab, nodes: Callable[[str], LabNode]) -> Iterator[Site]:
+def site_on(lab: HeatLab, nodes: Nodes) -> Iterator[Site]:
     """Give a site, closed at the end in whatever way that comes."""
     site = Site(lab, nodes)
     try:
@@ -110,7 +112,7 @@ def site_on(lab: HeatLab, nodes: Callable[[str], LabNode]) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(heat_lab: HeatLab, nodes: Callable[[str], LabNode], request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(heat_lab: HeatLab, nodes: Nodes, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Stacks and nodes for one test."""
     with site_on(heat_lab, nodes) as found:
         request.node.stash[SITE] = found

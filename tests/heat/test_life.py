@@ -138,7 +138,7 @@ def test_pods_go_with_the_stack_where_nobody_waits_for_it(site: Site) -> None:
     guest.node.wait_for(lambda: "web" in guest.containers(), "the pod")
     stack.update(templates.template(templates.server("POLL_SERVER_CFN")))
     stack.wait_for("UPDATE_COMPLETE", SECONDS)
-    guest.wait_until_empty()
+    guest.wait_until_only()
 
 
 def nothing_left(guest: Guest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from heatlab import templates
@@ -11,9 +11,8 @@ from heatlab.guest import Guest
 from heatlab.lab import HeatLab
 from heatlab.stacks import Stack
 from lab import deployments as pods
-from lab.node import LabNode
 
-from .conftest import SITE, site_on
+from .conftest import SITE, Nodes, site_on
 
 OUTPUTS = ["pod_ip", "pods"]
 """Declared by the configs; Heat has those below for every deployment."""
@@ -29,7 +28,7 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(request: pytest.FixtureRequest, heat_lab: HeatLab, nodes: Callable[[str], LabNode]) -> Iterator[Deployed]:
+def deployed(request: pytest.FixtureRequest, heat_lab: HeatLab, nodes: Nodes) -> Iterator[Deployed]:
     """One stack for each server transport; pytest runs the tests that share one after the other."""
     transport: str = request.param
     with site_on(heat_lab, nodes) as site:

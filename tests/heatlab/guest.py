@@ -13,10 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab import deployments
 from lab.collector import TEMPLATE, write_private
 from lab.node import LabNode
 
 from .stacks import Stack
+
+_MACHINES_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""python-heatclient, by which the collector heat polls, knows no other file of CAs on Debian."""
 
 _IMAGE = "image"
 """The local source that has the image's own settings of os-collect-config."""
@@ -52,9 +56,25 @@ class Guest:
             check=True,
             env=self.node.environment,
         )
+        collector.variables = {"REQUESTS_CA_BUNDLE": _MACHINES_CAS} if self._ca else {}
+        collector.wrapper = _with_machines_ca(self._ca) if self._ca else []
         collector.config_file.touch(mode=0o600)
         collector.config_file.write_text(done.stdout)
         collector.resume()
+
+    def gated(self, name: str) -> dict[str, Any]:
+        """Give a pod that becomes ready when `open_gate` is called with its name."""
+        folder = self._gate(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "open").unlink(missing_ok=True)
+        probe = {"exec": {"command": ["/bin/test", "-e", "/gate/open"]}, "periodSeconds": 1}
+        container = {"volumeMounts": [{"name": "gate", "mountPath": "/gate"}], "readinessProbe": probe}
+        volumes = [{"name": "gate", "hostPath": {"path": str(folder), "type": "Directory"}}]
+        return deployments.pod(name, container=container, volumes=volumes)
+
+    def open_gate(self, name: str) -> None:
+        """Let the pod that `gated` gave become ready."""
+        (self._gate(name) / "open").touch()
 
     def running_pods(self) -> dict[str, dict[str, Any]]:
         """The pods that are ready, as the kubelet's `/pods` gives them, by the names that their manifests give."""
@@ -82,9 +102,17 @@ class Guest:
         """Wait until the agent's loop has ended, as it does when nothing is pending."""
         self.node.wait_for(lambda: not (self.node.state_dir / "pending").exists(), "the loop to end", timeout)
 
-    def wait_until_empty(self, timeout: float = 60.0) -> None:
-        """Wait until nothing of any pod is left."""
-        self.node.wait_for(lambda: not self.node.pods() and not self.node.pods_left(), "all pods to be gone", timeout)
+    def wait_until_only(self, *names: str, timeout: float = 60.0) -> None:
+        """Wait until these pods are there, and nothing is left of any other."""
+
+        def look() -> bool:
+            there = sorted(pod["metadata"]["name"].removesuffix(f"-{self.node.name}") for pod in self.node.pods())
+            return there == sorted(names) and len(self.node.pods_left()) == len(names)
+
+        self.node.wait_for(look, f"no other pods than {', '.join(names) or 'none'}", timeout)
+
+    def _gate(self, name: str) -> Path:
+        return self.node.folder / "gates" / name
 
     def _image_settings(self) -> dict[str, Any]:
         collector = self.node.collector
@@ -98,6 +126,11 @@ class Guest:
             "local": {"path": str(collector.local)},
         }
         if self._ca:
-            settings["cfn"] = {"ca_certificate": str(self._ca)}
-            settings["zaqar"] = {"ca_file": str(self._ca), "ssl_certificate_validation": True}
+            settings["zaqar"] = {"ca_file": _MACHINES_CAS, "ssl_certificate_validation": True}
         return settings
+
+
+def _with_machines_ca(ca: Path) -> list[str]:
+    """Give the start of a command line whose command, in a mount namespace of its own, has this CA as the machine's."""
+    script = f'mount --bind "$0" {_MACHINES_CAS}; exec "$@"'
+    return ["unshare", "--mount", "/bin/sh", "-ec", script, str(ca)]

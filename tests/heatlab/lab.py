@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +26,8 @@ from .processes import HeatLabError, Service
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _READY_SECONDS = 90.0
+_ESTABLISHED = "01"
+"""A connection's state in /proc/net/tcp (net/tcp_states.h)."""
 _HEAT_APIS = ("heat-api", "heat-api-cfn")
 
 
@@ -129,6 +133,40 @@ class HeatLab:
             self._services[host].order("start", name)
         self._wait_for_answer(name)
 
+    @contextlib.contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Have a service stopped for a while."""
+        self.stop_service(name)
+        try:
+            yield
+        finally:
+            self.start_service(name)
+
+    @contextlib.contextmanager
+    def killed(self, name: str) -> Iterator[None]:
+        """Have a service's process killed, and start it again after a while."""
+        self.kill_service(name)
+        try:
+            yield
+        finally:
+            self.start_service(name)
+
+    @contextlib.contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """Have a service answer nothing for a while: its connections are taken, and wait."""
+        process = self._services[self._host(name)]
+        process.pause()
+        try:
+            yield
+        finally:
+            process.go_on()
+
+    def connections(self, name: str) -> int:
+        """How many connections to a service are open."""
+        port = f":{self.plan.ports[name]:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(local.endswith(port) and state == _ESTABLISHED for _, local, _, state, *_ in rows)
+
     def last_lines(self, count: int = 15) -> str:
         """The ends of all logs."""
         return "\n".join(service.last_lines(count) for service in self._services.values())
@@ -192,7 +230,7 @@ class HeatLab:
             return [self._program(environment, "heat-engine", "run_heat.py", config, plan.scheme, "heat-engine", *apis)]
         engine = [str(environment / "bin" / "heat-engine"), "--config-file", str(config)]
         return [
-            Service("heat-engine", engine, plan.logs / "heat-engine.log", keeper=True),
+            self._service("heat-engine", engine, keeper=True),
             *(
                 self._program(environment, name, "run_heat.py", config, plan.scheme, api)
                 for name, api in zip(_HEAT_APIS, apis, strict=True)
@@ -200,8 +238,14 @@ class HeatLab:
         ]
 
     def _program(self, environment: Path, name: str, file: str, *arguments: object) -> Service:
-        python = [str(environment / "bin" / "python"), "-W", "ignore"]
-        return Service(name, [*python, str(_PROGRAMS / file), *map(str, arguments)], self.plan.logs / f"{name}.log")
+        command = [str(environment / "bin" / "python"), "-W", "ignore", str(_PROGRAMS / file), *map(str, arguments)]
+        return self._service(name, command)
+
+    def _service(self, name: str, command: Sequence[str], *, keeper: bool = False) -> Service:
+        """A service of OpenStack; it knows the private CA as if that were the machine's."""
+        ca = {"REQUESTS_CA_BUNDLE": str(self.plan.ca), "SSL_CERT_FILE": str(self.plan.ca)} if self.plan.ca else {}
+        log = self.plan.logs / f"{name}.log"
+        return Service(name, command, log, keeper=keeper, environment={**os.environ, **ca})
 
     def _make_tables(self, environment: Path) -> None:
         """Make Heat's tables, as its administrator does."""

@@ -84,6 +84,16 @@ class Service:
             self._process.wait()
             self._close()
 
+    def pause(self) -> None:
+        """Let it do nothing more, until `go_on`."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on, if it is still there."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+
     @property
     def running(self) -> bool:
         """Whether it runs."""

@@ -63,16 +63,14 @@ def _write_heat(plan: Plan, paste: Path) -> None:
     transport = (
         f"rabbit://lab:{plan.password}@127.0.0.1:{plan.ports['rabbitmq']}/" if plan.shape == SEVERAL else "fake://"
     )
-    tls = {"cafile": plan.ca} if plan.ca else {}
-    heat_user = {
+    heat_user: dict[str, object] = {
         "auth_type": "password",
         "auth_url": f"{plan.url('keystone')}/v3",
         "username": "heat",
         "password": plan.password,
         "user_domain_id": "default",
-        **tls,
     }
-    in_project = {"project_name": "service", "project_domain_id": "default"}
+    in_project: dict[str, object] = {"project_name": "service", "project_domain_id": "default"}
     sections: dict[str, dict[str, object]] = {
         "DEFAULT": {
             "auth_encryption_key": plan.secret("heat"),
@@ -88,7 +86,6 @@ def _write_heat(plan: Plan, paste: Path) -> None:
             "use_stderr": True,
         },
         "cache": _cache(plan),
-        "clients": {"ca_file": plan.ca} if plan.ca else {},
         "clients_keystone": {"auth_uri": plan.url("keystone")},
         "database": _database(plan, "heat"),
         # Full credentials of v3, and of Keystone's address what is before the version.
@@ -174,7 +171,6 @@ def _authtoken(plan: Plan, user: str) -> dict[str, object]:
         "user_domain_id": "default",
         "project_domain_id": "default",
         "service_token_roles_required": True,
-        **({"cafile": plan.ca} if plan.ca else {}),
     }
 
 

@@ -75,6 +75,15 @@ def deployment(
     }
 
 
+def group(name: str, pods: Mapping[str, Any], transport: str, servers: Iterable[str], **fields: Any) -> Resources:
+    """Give a deployment group of the same pods on several servers; `fields` as in `deployment`."""
+    single = deployment(name, pods, transport, **fields)
+    properties = single[name]["properties"]
+    properties["servers"] = {server: {"get_resource": server} for server in servers}
+    del properties["server"]
+    return {**single, name: {"type": "OS::Heat::StructuredDeploymentGroup", "properties": properties}}
+
+
 def several(*pods: Mapping[str, Any]) -> dict[str, Any]:
     """Give a List of pods, as a config."""
     return {"apiVersion": "v1", "kind": "List", "items": list(pods)}

@@ -37,6 +37,10 @@ class Collector:
         self.polling_interval = 1.0
         self.metadata_url = ""
         """Polled too (collector request) where set before `start`."""
+        self.variables: dict[str, str] = {}
+        """Of its environment, beside those of the node's agent, as a drop-in of its unit sets them."""
+        self.wrapper: list[str] = []
+        """What its command line begins with: a command that becomes the one after it."""
         self._backup = base / "backup"
         self._node = node
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +77,13 @@ class Collector:
         program = str(Path(sys.executable).parent / "os-collect-config")
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*self._node.slot.cgroup.joining("agent"), program, "--config-file", str(self.config_file)],
+                [
+                    *self._node.slot.cgroup.joining("agent"),
+                    *self.wrapper,
+                    program,
+                    "--config-file",
+                    str(self.config_file),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -113,7 +123,7 @@ class Collector:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return self._node.environment
+        return {**self._node.environment, **self.variables}
 
     def _settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
