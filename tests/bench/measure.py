@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -24,6 +25,7 @@ from lab.receiver import Receiver
 GRACE = 2
 """Seconds; of every pod here."""
 _LOOK_SECONDS = 0.01
+_runs = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,15 @@ def _scripted(name: str) -> dict[str, Any]:
     return heat.deployment(name, {**pod(name), "spec": {}})
 
 
+def _names(count: int) -> list[str]:
+    """Names that no run had before: one that a pod has just left is held back by the kubelet for 10 s and more."""
+    run = next(_runs)
+    return [f"p{run}-{number}" for number in range(count)]
+
+
 def started_by_us(node: LabNode, count: int) -> float:
     """From the last manifest's rename until the last pod runs: ours."""
-    entries = [heat.deployment(f"p{number}", pod(f"p{number}")) for number in range(count)]
+    entries = [heat.deployment(name, pod(name)) for name in _names(count)]
     with Observer(node).watching() as seen:
         timed_run(node, heat.metadata(*entries))
         last = seen.wait(count)
@@ -164,10 +172,10 @@ def started_by_us(node: LabNode, count: int) -> float:
 def started_alone(node: LabNode, count: int) -> float:
     """The same by the kubelet alone: manifests are renamed in by hand, one after the other."""
     staged = []
-    for number in range(count):
-        manifest = pod(f"p{number}")
+    for name in _names(count):
+        manifest = pod(name)
         manifest["metadata"]["uid"] = str(uuid.uuid4())
-        file = node.folder / f"p{number}.json"
+        file = node.folder / f"{name}.json"
         file.write_text(json.dumps(manifest, indent=1))
         staged.append(file)
     with Observer(node).watching() as seen:
