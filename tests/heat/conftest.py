@@ -87,12 +87,14 @@ class Site:
 
     def close(self) -> None:
         """Delete the stacks while the nodes can still answer, then empty those."""
-        for stack in self.made:
-            stack.delete()
-        for stack in self.made:
-            stack.wait_for("DELETE_COMPLETE", _DELETE_SECONDS)
-        for guest in self.guests.values():
-            guest.node.empty()
+        try:
+            for stack in self.made:
+                stack.delete()
+            for stack in self.made:
+                stack.wait_for("DELETE_COMPLETE", _DELETE_SECONDS)
+        finally:
+            for guest in self.guests.values():
+                guest.node.empty()
 
     def story(self) -> str:
         """What is known of its stacks and nodes, for a person."""

@@ -22,15 +22,19 @@ PAIRS = [
 SUSPENDABLE = [pair for pair in PAIRS if pair[0] != "POLL_TEMP_URL"]
 """With POLL_TEMP_URL Heat itself fails to suspend a server."""
 
-ENDS_BADLY = "echo the reason of it >&2; exit 3"
-WATCHED = {"min_ready_seconds": 1}
-"""Options of deployments whose pods may run for a moment and end."""
+FAILING = heat.pod(
+    "web",
+    "echo the reason of it >&2; exit 3",
+    restartPolicy="Never",
+    container={"readinessProbe": {"exec": {"command": ["/bin/false"]}, "periodSeconds": 1}},
+)
+"""A pod that ends at once, and is never ready before."""
 SECONDS = 60
 
 
 def web(transport: str, signal: str, pods: object, **fields: Any) -> dict[str, Any]:
     """Give a template of one server and one deployment on it, called web."""
-    part = templates.deployment("web", pods, signal, error_outputs=["why"], options=WATCHED, **fields)
+    part = templates.deployment("web", pods, signal, error_outputs=["why"], **fields)
     told = {"told": {"get_attr": ["web", "deploy_stdout"]}, "errors": {"get_attr": ["web", "deploy_stderr"]}}
     return templates.template(templates.server(transport), part, outputs=told)
 
@@ -74,7 +78,7 @@ def test_every_action_of_a_life(site: Site, transport: str, signal: str) -> None
 @pytest.mark.parametrize(("transport", "signal"), PAIRS)
 def test_a_failed_deployment_is_mended_by_an_update(site: Site, transport: str, signal: str) -> None:
     guest = site.guest()
-    stack = site.create(web(transport, signal, heat.pod("web", ENDS_BADLY, restartPolicy="Never")))
+    stack = site.create(web(transport, signal, FAILING))
     guest.boot(stack)
     stack.wait_for("CREATE_FAILED", SECONDS)
     reason = stack.reason()
@@ -97,7 +101,7 @@ def test_a_failed_deployment_is_mended_by_an_update(site: Site, transport: str, 
 def test_a_failed_deployment_that_answers_its_deletion_is_mended(site: Site, signal: str) -> None:
     """With the other two Heat gives the signal to the successor, and waits for ever."""
     guest = site.guest()
-    template = web("POLL_SERVER_HEAT", signal, heat.pod("web", ENDS_BADLY, restartPolicy="Never"), actions=["DELETE"])
+    template = web("POLL_SERVER_HEAT", signal, FAILING, actions=["DELETE"])
     stack = site.create(template)
     guest.boot(stack)
     stack.wait_for("CREATE_FAILED", SECONDS)
@@ -119,7 +123,7 @@ def test_a_failed_update_is_rolled_back(site: Site, transport: str, signal: str)
     stack.wait_for("CREATE_COMPLETE", SECONDS)
     before = guest.containers()
 
-    bad = web(transport, signal, heat.pod("web", ENDS_BADLY, restartPolicy="Never"))
+    bad = web(transport, signal, FAILING)
     bad["resources"].update(other)
     stack.update(bad, disable_rollback=False)
     stack.wait_for("ROLLBACK_COMPLETE", SECONDS)
