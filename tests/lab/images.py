@@ -33,15 +33,30 @@ def write_pause(file: Path, name: str = PAUSE) -> Path:
     return write_image(file, name, ["/bin/sleep", "2147483647"])
 
 
-def write_image(file: Path, name: str, command: Sequence[str], *, files: dict[str, bytes] | None = None) -> Path:
-    """Write an image `name` with busybox and `files` (path to content), whose entry point is `command`."""
+def write_image(
+    file: Path,
+    name: str,
+    entrypoint: Sequence[str],
+    *,
+    command: Sequence[str] = (),
+    files: dict[str, bytes] | None = None,
+) -> Path:
+    """Write an image `name` with busybox and `files` (path to content).
+
+    A pod's `command` takes the place of `entrypoint`, and its `args` that of `command`.
+    """
     layer = _layer(files or {})
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
-            "config": {"Entrypoint": list(command), "Env": ["PATH=/bin"], "WorkingDir": "/"},
+            "config": {
+                "Entrypoint": list(entrypoint),
+                "Cmd": list(command),
+                "Env": ["PATH=/bin"],
+                "WorkingDir": "/",
+            },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
             "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "lab"}],
         }

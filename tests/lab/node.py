@@ -66,6 +66,8 @@ class LabNode:
         self.manifests = folder / "manifests"
         self.deployed = folder / "deployed"
         self.hooks = folder / "hooks"
+        self.registries = folder / "certs.d"
+        """The host files of its runtime (containerd docs/hosts.md), read at every pull."""
         self.settings_file = folder / "agent.conf"
         self.kubelet_log = self.log / "kubelet.log"
         self.containerd_log = self.log / "containerd.log"
@@ -289,7 +291,7 @@ class LabNode:
         _clear(self.manifests)
         self.wait_for(lambda: not self.pods(), "no pod in /pods")
         self.wait_for(self._no_pod_left, "all pods to be gone", timeout=60)
-        for folder in (self.state_dir, self.deployed, self.hooks, *self.collector.folders):
+        for folder in (self.state_dir, self.deployed, self.hooks, self.registries, *self.collector.folders):
             _clear(folder, keep=_KEPT_STATE)
         self._write_settings({})
 
@@ -325,7 +327,13 @@ class LabNode:
         self.slot.cgroup.create(_DAEMONS, _AGENT)
         cni = self.folder / "cni"
         runtime.write_cni(cni, bridge=self.slot.bridge, subnet=self.slot.subnet, data=self.folder / "lib" / "cni")
-        runtime.write_containerd(self.folder / "containerd.toml", folder=self.folder, socket=self._socket, cni=cni)
+        runtime.write_containerd(
+            self.folder / "containerd.toml",
+            folder=self.folder,
+            socket=self._socket,
+            cni=cni,
+            registries=self.registries,
+        )
         self._write_kubelet()
         self._open_namespace()
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from .progress import CommandError, Progress, run_shown
 
 LINT = ("git", "shellcheck")
+REGISTRY = ("docker-registry", "util-linux")
 NODE = (
     "busybox-static",
     "ca-certificates",

@@ -17,8 +17,8 @@ _SYS_RESOURCE = 24
 _CNI_PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 
-def write_containerd(file: Path, *, folder: Path, socket: Path, cni: Path) -> None:
-    """Write containerd's configuration for a node whose data are in `folder`."""
+def write_containerd(file: Path, *, folder: Path, socket: Path, cni: Path, registries: Path) -> None:
+    """Write containerd's configuration for a node whose data are in `folder`; `registries`: of its host files."""
     can_lower = bool(_effective_capabilities() >> _SYS_RESOURCE & 1)
     plugins = next((path for path in _CNI_PLUGINS if path.is_dir()), _CNI_PLUGINS[0])
     file.write_text(
@@ -40,6 +40,9 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.tracing.processor
 
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = '{PAUSE}'
+
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = '{registries}'
 
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = {"false" if can_lower else "true"}
