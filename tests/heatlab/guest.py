@@ -29,8 +29,8 @@ _IMAGE = "image"
 class Guest:
     """What is done on one node for a server."""
 
-    def __init__(self, node: LabNode, *, ca: Path | None = None, polling_interval: float = 1.0) -> None:
-        """`ca`: the CA of Heat's endpoints, where they have TLS."""
+    def __init__(self, node: LabNode, *, ca: Path | None = None, polling_interval: float | None = 1.0) -> None:
+        """`ca`: the CA of Heat's endpoints, where they have TLS; `polling_interval`: the image's, None for none."""
         self.node = node
         self._ca = ca
         self._polling_interval = polling_interval
@@ -120,11 +120,12 @@ class Guest:
         settings: dict[str, Any] = {
             "cachedir": str(cache),
             "backup_cachedir": str(cache.with_name("backup")),
-            "min_polling_interval": min(self._polling_interval, 1),
-            "polling_interval": self._polling_interval,
             "heat_local": {"path": str(collector.boot_file)},
             "local": {"path": str(collector.local)},
         }
+        if self._polling_interval is not None:
+            settings["polling_interval"] = self._polling_interval
+            settings["min_polling_interval"] = min(self._polling_interval, 1)
         if self._ca:
             settings["zaqar"] = {"ca_file": _MACHINES_CAS, "ssl_certificate_validation": True}
         return settings

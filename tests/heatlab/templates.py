@@ -75,13 +75,14 @@ def deployment(
     }
 
 
-def group(name: str, pods: Mapping[str, Any], transport: str, servers: Iterable[str], **fields: Any) -> Resources:
-    """Give a deployment group of the same pods on several servers; `fields` as in `deployment`."""
+def group(name: str, pods: object, transport: str, servers: Iterable[str], **fields: Any) -> Resources:
+    """Give a deployment group of the same pods on several servers; `pods` and `fields` as in `deployment`."""
     single = deployment(name, pods, transport, **fields)
+    kind = f"{single[name]['type']}Group"
     properties = single[name]["properties"]
     properties["servers"] = {server: {"get_resource": server} for server in servers}
     del properties["server"]
-    return {**single, name: {"type": "OS::Heat::StructuredDeploymentGroup", "properties": properties}}
+    return {**single, name: {"type": kind, "properties": properties}}
 
 
 def several(*pods: Mapping[str, Any]) -> dict[str, Any]:
