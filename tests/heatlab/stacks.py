@@ -106,6 +106,12 @@ class Stack:
         found: dict[str, Any] = self._heat.get(f"{self.path}/resources/{name}").json()["resource"]
         return found
 
+    def nested(self, resource: str) -> Stack:
+        """The stack that a resource of it is, such as a group."""
+        found = self.resource(resource)
+        link = next(link["href"] for link in found["links"] if link["rel"] == "nested")
+        return Stack(self._heat, link.rpartition("/")[0].rpartition("/")[2], found["physical_resource_id"])
+
     def attribute(self, resource: str, name: str) -> Any:
         """An attribute of a resource, also one that is shown only when it is asked for."""
         answer = self._heat.get(f"{self.path}/resources/{resource}", params={"with_attr": name})
@@ -167,6 +173,10 @@ class Stacks:
         """Begin to create a stack; `fields` are further ones of the request, such as `parameters`."""
         body = {"stack_name": name, "template": _content(template), "timeout_mins": 10, **fields}
         return Stack(self._heat, name, self._heat.post("/stacks", json=body).json()["stack"]["id"])
+
+    def get(self, name: str) -> Stack:
+        """A stack that is there; raises keystoneauth1's NotFound."""
+        return Stack(self._heat, name, self._heat.get(f"/stacks/{name}").json()["stack"]["id"])
 
     def list(self) -> dict[str, str]:
         """The status of every stack by its name."""
