@@ -69,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     add("hook", _hook, "heat-agents' hook for group kubelet: a deployment on standard input, its result on output")
     add("record", _record, "record the whole wanted state before heat-agents' 55-heat-config runs")
     add("resume", _resume, "take up what a reboot or a crash cut short; for images without systemd")
-    add("loop", _loop, "drive what is pending until nothing is; started by run, resume or its systemd unit")
+    loop = add("loop", _loop, "drive what is pending until nothing is; started by run, resume or its systemd unit")
+    loop.add_argument("--lock", type=int, help=argparse.SUPPRESS)  # from `Wake.start_loop` alone
     kubelet = add("kubelet-config", _kubelet_config, "write a standalone kubelet's configuration and certificates")
     kubelet.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
     add("check-cache", _check_cache, "drop what a power loss left damaged in os-collect-config's cache")
@@ -124,7 +125,7 @@ def _loop(given: argparse.Namespace) -> int:
     from .loop_process import run_loop
 
     os.umask(0o077)
-    return run_loop(_settings(given))
+    return run_loop(_settings(given), given.lock)
 
 
 def _kubelet_config(given: argparse.Namespace) -> int:

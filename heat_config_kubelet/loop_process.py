@@ -30,11 +30,14 @@ from .wake import Wake, under_systemd
 _MOST_LOG_BYTES = 1024 * 1024
 
 
-def run_loop(settings: Settings) -> int:
-    """Be the loop until nothing is pending; 0 too where another process is. Raises AgentError."""
+def run_loop(settings: Settings, lock: int | None = None) -> int:
+    """Be the loop until nothing is pending; 0 too where another process is. Raises AgentError.
+
+    `lock` is the descriptor of the loop's lock where this process was started with it (`Wake.start_loop`).
+    """
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     wake = Wake(settings.state_dir)
-    if not wake.hold():
+    if not wake.hold(lock):
         return 0
     _keep_small(settings.state_dir / "loop.log")
     log = Log(settings.log_level)

@@ -4,7 +4,8 @@ How: whoever adds work does so in a store transaction that also sets the flag fi
 transaction that looks once more, clears the flag and lets go of its lock. Those transactions exclude each other:
 either the loop's last look saw the work, or its lock was free when the adder looked for a running loop.
 
-Under systemd the flag starts the loop's unit (a path unit); elsewhere the loop is started detached.
+Under systemd the flag starts the loop's unit (a path unit); elsewhere the loop is started detached, and has the lock
+from its first moment: whoever starts it takes the lock and hands it on.
 Not for: what the loop does (`loop.py`).
 """
 
@@ -53,25 +54,39 @@ class Wake:
 
     def ring(self) -> bool:
         """Wake a loop that runs; gives whether one does. After the transaction."""
+        self._ring_bell()
+        return not self._lock_is_free()
+
+    def _ring_bell(self) -> None:
         with contextlib.suppress(OSError):
             bell = os.open(self._bell_file, os.O_WRONLY | os.O_NONBLOCK)
             with contextlib.suppress(BlockingIOError):
                 os.write(bell, b"!")
             os.close(bell)
-        return not self._lock_is_free()
 
     def start_loop(self, settings: Settings) -> None:
-        """See to it that a loop runs now; a second one ends at once by itself."""
-        if self.ring() or (under_systemd(settings) and _path_unit_installed(settings)):
+        """See to it that a loop runs now."""
+        self._ring_bell()
+        if under_systemd(settings) and _path_unit_installed(settings):
             return
+        lock = self._take_lock()
+        if lock is None:
+            return
+        try:
+            self._spawn(settings, lock)
+        finally:
+            os.close(lock)
+
+    def _spawn(self, settings: Settings, lock: int) -> None:
         log = os.open(self._state_dir / "loop.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             named = ["--settings", str(settings.file)] if settings.file.exists() else []
             subprocess.Popen(
-                [sys.executable, "-m", "heat_config_kubelet", *named, "loop"],
+                [sys.executable, "-m", "heat_config_kubelet", *named, "loop", "--lock", str(lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=(lock,),
                 cwd="/",
                 start_new_session=True,
             )
@@ -86,33 +101,49 @@ class Wake:
 
     def _lock_is_free(self) -> bool:
         try:
-            handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = self._take_lock()
         except OSError:
             return True
+        if lock is None:
+            return False
+        os.close(lock)
+        return True
+
+    def _take_lock(self) -> int | None:
+        """Give the lock as a descriptor that has it until it is closed; None where another has it."""
+        handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
-        finally:
             os.close(handle)
-        return True
+            return None
+        return handle
 
     # --- for the loop
 
-    def hold(self) -> bool:
-        """Become the one loop; gives False where another one is."""
-        handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def hold(self, lock: int | None = None) -> bool:
+        """Become the one loop; gives False where another one is. `lock` is the one that `start_loop` hands on."""
+        if lock is not None and self._is_held_by(lock):
+            os.set_inheritable(lock, False)
+            self._lock = lock
         for _ in range(_HOLD_TRIES):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.02)
-            else:
-                self._lock = handle
+            if self._lock is None:
+                self._lock = self._take_lock()
+            if self._lock is not None:
                 self._hang_bell()
                 return True
-        os.close(handle)
+            time.sleep(0.02)
         return False
+
+    def _is_held_by(self, handle: int) -> bool:
+        """Whether a descriptor from elsewhere is the lock, and has it."""
+        try:
+            if not os.path.samestat(os.fstat(handle), self._lock_file.stat()):
+                return False
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def _hang_bell(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -157,6 +188,8 @@ class Wake:
         if self._selector:
             self._selector.close()
             self._selector = None
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # whoever started us may still have it open
         for handle in (self._bell, self._lock):
             if handle is not None:
                 os.close(handle)

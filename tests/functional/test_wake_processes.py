@@ -96,6 +96,28 @@ def test_no_wake_up_is_ever_lost(settings: Settings) -> None:
     until(lambda: not (settings.state_dir / "pending").exists(), "nothing is pending")
 
 
+def start(file: Path) -> None:
+    """Add a deployment; ends well if the loop that is started has the lock at once."""
+    given = settings_module.load(file)
+    store, wake = Store.open(given.store_file), Wake(given.state_dir)
+    with store.transaction():
+        store.record([source(raw_entry("only", transport="NO_SIGNAL"))], "run", Clock().wall())
+        wake.raise_flag()
+    wake.start_loop(given)
+    sys.exit(0 if wake.ring() else 1)
+
+
+def test_no_second_loop_is_started_beside_one_that_is_only_beginning(settings: Settings) -> None:
+    starter = SPAWN.Process(target=start, args=(settings.file,))
+    starter.start()
+    starter.join(DEADLINE)
+    assert starter.exitcode == 0
+    until(lambda: not (settings.state_dir / "pending").exists(), "the loop has ended")
+    store = Store.open(settings.store_file)
+    assert live(store)["only"].state == DONE
+    store.close()
+
+
 HELD_AT_THE_END = """
 import pathlib, sys, time
 from heat_config_kubelet import loop, loop_process, settings

@@ -134,7 +134,7 @@ def test_commands_are_given_the_settings_and_their_status_is_the_exit_status(
 def test_the_loop_writes_nothing_that_others_may_read(conf: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     masks: list[int] = []
 
-    def loop(_: object) -> int:
+    def loop(_: object, lock: int | None) -> int:
         masks.append(os.umask(0o077))
         return 0
 

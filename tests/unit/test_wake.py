@@ -137,17 +137,42 @@ def test_somebody_who_only_looks_does_not_keep_the_loop_from_beginning(
     made.let_go(clear_flag=False)
 
 
+def test_a_lock_that_is_handed_on_is_held_until_it_is_let_go(tmp_path: Path, adder: Wake) -> None:
+    handed = os.open(tmp_path / "loop.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handed, fcntl.LOCK_EX)
+    starters = os.dup(handed)
+    os.set_inheritable(handed, True)
+    made = Wake(tmp_path)
+    assert made.hold(handed)
+    assert not os.get_inheritable(handed), "a hook's daemon would keep it"
+    assert not adder.hold()
+    made.let_go(clear_flag=False)
+    assert adder.hold(), "whoever started the loop may close its own later"
+    adder.let_go(clear_flag=False)
+    os.close(starters)
+
+
+def test_what_is_handed_on_and_is_not_the_lock_does_not_count(tmp_path: Path, loop: Wake, adder: Wake) -> None:
+    with (tmp_path / "other").open("w") as other, (tmp_path / "loop.lock").open() as not_locked:
+        for handed in (other.fileno(), not_locked.fileno(), 1000):
+            assert not adder.hold(handed)
+
+
 # --- starting it
 
 
 class Started:
-    """Takes the place of a process."""
+    """Takes the place of a process: it notes the command, without the lock that it was given and has at that time."""
 
     commands: list[list[str]] = []  # noqa: RUF012
 
     def __init__(self, command: list[str], **given: Any) -> None:
         assert given["start_new_session"] and given["cwd"] == "/", "detached from os-collect-config"
-        self.commands.append(command)
+        *rest, option, lock = command
+        assert (option, given["pass_fds"]) == ("--lock", (int(lock),))
+        with pytest.raises(BlockingIOError), open(f"/proc/self/fd/{lock}") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.commands.append(rest)
 
 
 @pytest.fixture
