@@ -17,8 +17,8 @@ from .deployments import read
 from .errors import AgentError, MetadataError
 from .log import Log
 from .manifests import GONE_AFTER_GRACE
+from .record import claim_mode, record
 from .result import hook_answer, refused
-from .run import claim_mode, record
 from .secrets import Blanker
 from .settings import Settings
 from .store import DONE, HOOK, Entry, Store, open_or_restart
