@@ -16,9 +16,11 @@ import pytest
 from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
+from lab.together import keep_together
 from way import Way, way_on
 
 NodeFactory = Callable[[str], LabNode]
+pytest_collection_modifyitems = keep_together
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
