@@ -73,11 +73,19 @@ def _is_executable(path: Path) -> bool:
 def no_hook(deployment: Deployment, directories: Sequence[Path]) -> Result:
     """The failed result of a deployment whose group has no hook on this node."""
     name = hook_name(deployment.group)
-    places = ", ".join(str(directory) for directory in directories)
+    places = ", ".join(str(directory) for directory in directories) + _meant(deployment)
     return results.refused(
         deployment,
         [f"group {_short(deployment.group)}: no executable {_short(name) or '(no name)'} in {places}"],
     )
+
+
+def _meant(deployment: Deployment) -> str:
+    """Say where a group is all but ours."""
+    import difflib
+
+    close = difflib.get_close_matches(deployment.group.lower(), [KUBELET_GROUP], 1, 0.7)
+    return f'; did you mean the group "{KUBELET_GROUP}"?' if close else ""
 
 
 def _short(text: str) -> str:

@@ -260,6 +260,8 @@ def _standalone(certificates: pki.Pki) -> dict[str, Any]:
         # them either before the disk is all but full: an image that the node was built with cannot be pulled again.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
+        # From 1 on its log says what a failed probe answered: nothing else does without an API server.
+        "logging": {"verbosity": 1},
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "100Mi", "nodefs.inodesFree": "2%"},
     }
 

@@ -3,7 +3,8 @@
 From a file or the systemd journal; then pure functions find in its lines why a manifest was refused,
 what keeps a pod from starting, and why the kubelet itself does not run.
 Messages: kubernetes/kubernetes pkg/kubelet/config/file.go and file_linux.go (manifests), pkg/kubelet/pod_workers.go,
-pkg/volume/util/operationexecutor (mounts), pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, as of 1.35 to 1.37.
+pkg/volume/util/operationexecutor (mounts), pkg/kubelet/kuberuntime/kuberuntime_sandbox.go,
+pkg/kubelet/prober/prober.go, as of 1.35 to 1.37.
 Not for: containers' logs (`kubelet_api.py`).
 """
 
@@ -296,6 +297,21 @@ def pod_trouble(lines: Iterable[str], uid: str, pod_name: str) -> str:
         elif "StartContainer" not in record.text:
             best = _cleaned_trouble(record.values.get("err", "") or record.message)
     return best or vague
+
+
+def probe_failure(lines: Sequence[str], uid: str, container: str) -> str:
+    """Give what the latest failed probe of a container said, after the probe's kind; "" where the log has none.
+
+    The kubelet logs them from verbosity 1 on (pkg/kubelet/prober/prober.go).
+    """
+    found = ""
+    for record in records(_about(lines, uid)):
+        values = record.values
+        if record.message in ("Probe failed", "Probe errored") and values.get("podUID") == uid:
+            said = " ".join((values.get("output") or values.get("err", "")).split())
+            if said and values.get("containerName") == container:
+                found = f"{values.get('probeType', '').lower()} probe: {said}"
+    return found
 
 
 def _is_of(record: Record, uid: str, pod_name: str) -> bool:

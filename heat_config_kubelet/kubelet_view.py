@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from .clock import Clock
 from .errors import KubeletError, KubeletRefusedError
 from .kubelet_api import KubeletApi
-from .kubelet_log import KubeletLog, LogPosition, pod_trouble, refusal
+from .kubelet_log import KubeletLog, LogPosition, pod_trouble, probe_failure, refusal
 from .kubelet_service import KubeletService, ServiceState
 from .log import Log
 from .manifest_dir import ManifestDir
@@ -20,6 +20,8 @@ from .values import PodStatus
 
 _LOG_SECONDS = 0.5
 _LOG_LINES = 20000
+_PROBE_LINES = 2000
+"""Probes fail again and again: the last time is not far from the log's end."""
 _SILENT_PAUSE = 0.5
 
 
@@ -127,6 +129,10 @@ class KubeletView:
         if status is None:
             return refusal(lines, self._directory.folder / row.file), ""
         return "", pod_trouble(lines, row.uid, status.name)
+
+    def probe_failure(self, row: PodRow, container: str) -> str:
+        """Give what the latest failed probe of a container said; "" where the kubelet's log does not tell."""
+        return probe_failure(self._log_file.last(_PROBE_LINES), row.uid, container)
 
     def _read_log(self) -> None:
         self._read_at = self._clock.steady()

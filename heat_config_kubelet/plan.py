@@ -151,7 +151,8 @@ class _Planner:
             for pod in self.pods[entry.deployment.id]:
                 other = claims.get(pod.key)
                 if other:
-                    faults.append(f"pod {pod.key}: deployment {other.deployment.identity} has a pod of that name")
+                    taken = f"deployment {other.deployment.identity} has a pod of that name"
+                    faults.append(f"pod {pod.key}: {taken}; give one of them another metadata.name")
                 elif other_row := self._held_by_another(pod.key, entry.deployment.identity):
                     faults.append(f"pod {pod.key}: deployment {other_row.identity} still has a pod of that name")
                 elif pod.key in foreign:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import result
+from . import pod_words, result
+from .container_faults import shortened
 from .errors import PodError
 from .kubelet_view import KubeletView
 from .ledger import Ledger
@@ -154,7 +155,7 @@ class PodJudge:
             return None
         verdicts = [(pod, self._verdict(entry, pod, rows.get(pod.key))) for pod in pods]
         if any(verdict.outcome is Outcome.FAILED for _, verdict in verdicts):
-            return self._failure(entry, verdicts, rows)
+            return self._failure(entry, verdicts, plan, rows)
         if all(verdict.outcome is Outcome.READY for _, verdict in verdicts):
             lines = [(pod, self._status(rows.get(pod.key))) for pod in pods]
             return result.success(deployment, lines, warnings=_warnings(pods))
@@ -183,22 +184,43 @@ class PodJudge:
     def _status(self, row: PodRow | None) -> PodStatus | None:
         return self._view.statuses.get(row.uid) if row else None
 
-    def _failure(self, entry: Entry, verdicts: list[tuple[Pod, Verdict]], rows: Mapping[PodKey, PodRow]) -> Result:
+    def _failure(
+        self, entry: Entry, verdicts: list[tuple[Pod, Verdict]], plan: Plan, rows: Mapping[PodKey, PodRow]
+    ) -> Result:
         log_lines = self._options(entry).log_lines
         lines: list[tuple[Pod, PodStatus | None]] = []
         reasons: dict[str, None] = {}
         logs = []
         for pod, verdict in verdicts:
-            status = self._status(rows.get(pod.key))
+            row = rows.get(pod.key)
+            status = self._status(row)
             lines.append((pod, status))
             if verdict.outcome is not Outcome.FAILED:
                 continue
-            reasons[verdict.reason if verdict.reason == self._view.fatal else f"{pod.key}: {verdict.reason}"] = None
+            reason = verdict.reason if verdict.reason == self._view.fatal else f"{pod.key}: {verdict.reason}"
+            if status and status.reason == "NodePorts":
+                reason += self._who_has_the_ports(pod, plan)
+            if verdict.probe_of and row and log_lines:
+                said = self._view.probe_failure(row, verdict.probe_of)
+                reason += f"; its last failed {shortened(said)}" if said else ""
+            reasons[reason] = None
             if verdict.log_of and status and log_lines:
                 logs.append(self._view.container_log(status, verdict.log_of, log_lines))
         pods = tuple(pod for pod, _ in verdicts)
         text = "\n".join(log for log in logs if log)
         return result.failure(entry.deployment, lines, list(reasons), logs=text, warnings=_warnings(pods))
+
+    def _who_has_the_ports(self, pod: Pod, plan: Plan) -> str:
+        """Name the pods of other deployments that claim the same ports of the node; "" where none of ours does."""
+        wanted = pod_words.host_ports(pod.manifest["spec"])
+        found = []
+        for entry_id, pods in plan.pods.items():
+            for other in pods:
+                taken = wanted & pod_words.host_ports(other.manifest["spec"]) if other.key != pod.key else None
+                if taken and entry_id in self._ledger.entries:
+                    owner = self._ledger.entries[entry_id].deployment.identity
+                    found.append(f"; deployment {owner} has {', '.join(sorted(taken))} for its pod {other.key}")
+        return "".join(found)
 
     def _judge_removal(self, entry: Entry, rows: Mapping[PodKey, PodRow]) -> Result | None:
         deployment = entry.deployment

@@ -77,7 +77,12 @@ def _object(value: dict[str, Any], type_name: str, path: str, findings: Findings
                 clean[name] = found
     for name in definition.get("required", ()):
         if value.get(name) in (None, "", []):
-            findings.fault(f"{path}.{name}" if path else name, "is required")
+            empty = (
+                ", and has no value here (a get_input that is not given?)"
+                if name in value and value[name] is None
+                else ""
+            )
+            findings.fault(f"{path}.{name}" if path else name, f"is required{empty}")
     if "one" in definition:
         _union(clean, definition["one"], value, path, findings)
     return clean

@@ -7,11 +7,13 @@ Not for: asking the kubelet (`kubelet_api.py`), several pods of a deployment (`p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import container_faults as faults
+from . import pod_words
 from .container_faults import shortened
 from .options import Options
 from .values import ContainerState, ContainerStatus, Outcome, Pod, PodStatus, Verdict
@@ -25,6 +27,8 @@ a container that ends at once looks ready for so long every time that it is star
 """
 CREATION_RETRY_SECONDS = 16.0
 """The kubelet tries again after 10 to 15 s (backOffPeriod and its jitter, pkg/kubelet/pod_workers.go)."""
+_ENDED_CODES = (0, 137, 143)
+"""Exit codes of containers that are asked to end, or made to: by themselves, SIGKILL, SIGTERM."""
 _PULLS = 2
 _CRASHES = 3
 
@@ -97,6 +101,7 @@ class PodWatch:
             for init, field in ((True, "initContainers"), (False, "containers"))
             for each in spec.get(field) or ()
         }
+        self._spec: Mapping[str, Any] = spec
         self._policy = pod.restart_policy
         self._gates = bool(spec.get("readinessGates"))
         self._histories = {key: _History() for key in self._specs}
@@ -124,7 +129,9 @@ class PodWatch:
         if certain:
             return certain
         self._turn_clock(status, bool(trouble), now)
-        return self._within_limits(now, self._waits_for(status, trouble, now), self._telling(status))
+        return self._within_limits(
+            now, self._waits_for(status, trouble, now), self._telling(status), self._probed(status)
+        )
 
     # --- success
 
@@ -165,7 +172,8 @@ class PodWatch:
             times = faults.failures(container, policy)
             if times >= _CRASHES or (times and policy == "Never"):
                 log_of = container.name if faults.has_log(container) else ""
-                return Verdict(Outcome.FAILED, self._described(container, now), log_of)
+                probe_of = container.name if self._may_be_ended_by_a_probe(container) else ""
+                return Verdict(Outcome.FAILED, self._described(container, now), log_of, probe_of)
             history = self._histories.get((container.init, container.name), _History())
             if (
                 container.reason in faults.HOPELESS_REASONS
@@ -174,7 +182,7 @@ class PodWatch:
             ):
                 return Verdict(Outcome.FAILED, self._described(container, now))
         if status.phase == "Failed":
-            return Verdict(Outcome.FAILED, _rejected(status))
+            return Verdict(Outcome.FAILED, self._rejected(status))
         return None
 
     def _policy_of(self, container: ContainerStatus) -> str:
@@ -234,7 +242,7 @@ class PodWatch:
             return self._policy_of(init) != "Always" or not init.started
         return faults.ended(init, self._policy_of(init)) and init.reason not in faults.PULL_REASONS
 
-    def _within_limits(self, now: float, reason: str, log_of: str = "") -> Verdict:
+    def _within_limits(self, now: float, reason: str, log_of: str = "", probe_of: str = "") -> Verdict:
         options = self._options
         if self._containers_since is not None:
             over = now - self._containers_since >= options.containers_timeout
@@ -243,14 +251,14 @@ class PodWatch:
             over = now >= self._images_limit
             limit = f"images_timeout of {options.images_timeout:g} s has run out"
         if over:
-            return Verdict(Outcome.FAILED, f"{limit}: {reason}", log_of)
+            return Verdict(Outcome.FAILED, f"{limit}: {reason}", log_of, probe_of)
         return Verdict(Outcome.WAITING, reason)
 
     # --- words
 
     def _waits_for(self, status: PodStatus, trouble: str, now: float) -> str:
         if status.phase == "Failed" and (status.reason or not status.containers):
-            return _rejected(status)
+            return self._rejected(status)
         if status.sandbox_ready is not True and not any(each.container_id for each in status.containers):
             return trouble or "volumes, sandbox and network are being set up"
         unfinished = [each for each in status.containers if not self._is_fine(each)]
@@ -270,32 +278,61 @@ class PodWatch:
         ran = (each.name for each in status.containers if not self._is_fine(each) and faults.has_log(each))
         return next(ran, "")
 
+    def _probed(self, status: PodStatus) -> str:
+        """Choose the container of a pod that did not become ready in time whose probes are in the way."""
+        for each in status.containers:
+            if each.state is ContainerState.RUNNING and not self._is_fine(each):
+                return each.name if pod_words.probe(self._spec_of(each), *pod_words.PROBES) else ""
+        return ""
+
+    def _may_be_ended_by_a_probe(self, container: ContainerStatus) -> bool:
+        """Whether the container ended as one does that the kubelet ends, and has a probe for which it would."""
+        code = container.exit_code if container.state is ContainerState.TERMINATED else container.last_exit_code
+        reason = container.reason if container.state is ContainerState.TERMINATED else container.last_reason
+        return code in _ENDED_CODES and reason != "OOMKilled" and bool(self._ending_probe(container))
+
+    def _ending_probe(self, container: ContainerStatus) -> str:
+        return pod_words.probe(self._spec_of(container), "livenessProbe", "startupProbe")
+
+    def _spec_of(self, container: ContainerStatus) -> Mapping[str, Any]:
+        return self._specs.get((container.init, container.name), {})
+
+    def _rejected(self, status: PodStatus) -> str:
+        words = [status.reason, _lacking(shortened(status.message.removeprefix("Pod was rejected: ")))]
+        ports = ", ".join(sorted(pod_words.host_ports(self._spec))) if status.reason == "NodePorts" else ""
+        text = "the pod failed: " + (": ".join(filter(None, words)) or "the kubelet gives no reason")
+        return f"{text} ({ports})" if ports else text
+
     def _described(self, container: ContainerStatus, now: float) -> str:
         kind = "init container" if container.init else "container"
         return f'{kind} "{container.name}"{self._state_of(container, now)}'
 
     def _state_of(self, container: ContainerStatus, now: float) -> str:
         history = self._histories.get((container.init, container.name), _History())
-        image = self._specs.get((container.init, container.name), {}).get("image") or container.image
+        image = self._spec_of(container).get("image") or container.image
         if container.reason in faults.PULL_REASONS:
             why = history.pull_message or shortened(container.message)
             return f": image {image} cannot be pulled ({container.reason}, {_times(history.pulls)}): {why}"
         if container.state is ContainerState.RUNNING:
-            return _running(container)
+            return _running(container, self._spec_of(container))
         times = max(faults.failures(container, self._policy_of(container)), self._creations(history, now))
         text = faults.said(container, times)
         if container.state is ContainerState.WAITING and not history.there and not times:
             text = f"{text}: its image {image} may still be on its way" if not container.message else text
+        if self._may_be_ended_by_a_probe(container):
+            text += f"; perhaps the kubelet ended it for its {self._ending_probe(container)}"
         return f" {text}" if text.startswith("exited") else f": {text}"
 
 
-def _running(container: ContainerStatus) -> str:
+def _running(container: ContainerStatus, spec: Mapping[str, Any]) -> str:
     if container.init:
         return " is still running" if container.started is not False else " runs, but has not started yet (its probe)"
     restarts = f", restarted {_times(container.restart_count)}" if container.restart_count else ""
     if container.started is False:
-        return f" runs, but its startup probe has not succeeded yet{restarts}"
-    return f" runs, but is not ready (its readiness probe){restarts}"
+        startup = pod_words.probe(spec, "startupProbe") or "startup probe"
+        return f" runs, but has not started yet (its {startup}){restarts}"
+    readiness = pod_words.probe(spec, "readinessProbe") or "readiness probe"
+    return f" runs, but is not ready (its {readiness}){restarts}"
 
 
 def _times(count: int) -> str:
@@ -306,6 +343,15 @@ def _refused(reason: str) -> str:
     return f"the kubelet refuses the manifest: {shortened(reason)}"
 
 
-def _rejected(status: PodStatus) -> str:
-    words = [status.reason, shortened(status.message.removeprefix("Pod was rejected: "))]
-    return "the pod failed: " + (": ".join(filter(None, words)) or "the kubelet gives no reason")
+def _lacking(message: str) -> str:
+    """Say what the node has too little of, where the kubelet tells of its search for pods to end instead of it.
+
+    pkg/kubelet/preemption/preemption.go, admissionRequirementList.toString: "q" is what is missing, of cpu thousandths.
+    """
+    found = re.search(r"no set of running pods found to reclaim resources: \[(.*)\]$", message)
+    missing = (
+        [f"{name}: {amount} missing" for name, amount in re.findall(r"\(res: ([^,]+), q: (\d+)\)", found[1])]
+        if found
+        else []
+    )
+    return f"the node has too little for what the pod requests ({', '.join(missing)})" if missing else message

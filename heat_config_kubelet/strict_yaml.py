@@ -44,8 +44,8 @@ _BEYOND_EXPONENT = 1e21
 def documents(text: str) -> list[Any]:
     """Read one JSON text or one or more YAML documents into maps with text keys, lists and scalars.
 
-    An empty document is None. Raises PodError, with line and column, for what does not parse, and for what a
-    kubelet would take without a word but nobody means: a doubled key, a tag, a key that is no text.
+    An empty document is None. Raises PodError, with the text's line and column, for what does not parse, and for what
+    a kubelet would take without a word but nobody means: a doubled key, a tag, a key that is no text.
     """
     if len(text) > MAX_CHARACTERS:
         raise PodError((f"the text has more than {MAX_CHARACTERS} characters: a kubelet reads no longer manifest",))
@@ -142,13 +142,15 @@ def _yaml(text: str) -> list[Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or error.context or "is no YAML"
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            what = "a tab; YAML is indented with spaces"
         raise PodError((f"{_place(mark)}{what}",)) from None
     except yaml.YAMLError as error:
         raise PodError((f"no YAML: {' '.join(str(error).split())}",)) from None
 
 
 def _place(mark: Any) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"config, line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
 
 
 def _fail(mark: Any, what: str) -> NoReturn:

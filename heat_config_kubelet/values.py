@@ -190,6 +190,8 @@ class Verdict:
     """For a person: while WAITING what it waits for, when FAILED why."""
     log_of: str = ""
     """The container whose last lines explain the failure; empty where none does."""
+    probe_of: str = ""
+    """The container whose probes may explain it; empty where none does."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from heat_config_kubelet.loop import Loop, Parts
 from heat_config_kubelet.manifest_dir import ManifestDir
 from heat_config_kubelet.manifests import Manifests
 from heat_config_kubelet.pod_judge import PodJudge
+from heat_config_kubelet.pod_words import host_ports
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.signals import Answer, AnswerKind
 from heat_config_kubelet.store import APPLIED, Entry, Recorded, Store
@@ -36,6 +37,8 @@ from heat_config_kubelet.wake import Wake
 
 NEVER_PULL = "never-there:1"
 """An image that the fake kubelet does not have and may not pull."""
+NEVER_READY = "never-ready:1"
+"""One whose containers run and are never ready."""
 _MOST_WAITS = 20000
 
 
@@ -96,6 +99,8 @@ class FakeKubelet:
     def _status(self, uid: str, pod: _Running) -> PodStatus:
         metadata, spec = pod.manifest["metadata"], pod.manifest["spec"]
         ready = self._time.steady - pod.started_at >= self.start_seconds
+        before = [each for each in self._running.values() if each.started_at < pod.started_at]
+        rejected = any(host_ports(spec) & host_ports(each.manifest["spec"]) for each in before)
         containers = tuple(self._container(each, ready) for each in spec["containers"])
         ready = all(each.ready for each in containers)
         return PodStatus(
@@ -103,8 +108,8 @@ class FakeKubelet:
             namespace=metadata.get("namespace", "default"),
             name=metadata["name"] + "-node",
             annotations=metadata.get("annotations", {}),
-            phase="Running" if ready else "Pending",
-            reason="",
+            phase="Failed" if rejected else "Running" if ready else "Pending",
+            reason="NodePorts" if rejected else "",
             message="",
             ready=ready,
             sandbox_ready=True,
@@ -122,7 +127,7 @@ class FakeKubelet:
             image=spec["image"],
             image_id="" if absent else "sha256:1",
             container_id="" if absent or not ready else "containerd://1",
-            ready=ready and not absent,
+            ready=ready and not absent and spec["image"] != NEVER_READY,
             restart_count=0,
             state=ContainerState.RUNNING if ready and not absent else ContainerState.WAITING,
             reason="ErrImageNeverPull" if absent else "" if ready else "ContainerCreating",
@@ -144,6 +149,10 @@ class FakeLog:
         """What is new in it, once."""
         lines, self.lines = self.lines, ()
         return lines, position
+
+    def last(self, count: int) -> tuple[str, ...]:
+        """Its end."""
+        return self.lines[-count:]
 
 
 class FakeService:

@@ -141,9 +141,9 @@ def batch(shared_node: LabNode) -> Iterator[Batch]:
 OURS = {
     "unknown-field": r'spec\.containers\[0\]\.imagee: unknown field; did you mean "image"\?',
     "several-faults": r".*spec\.containers\[0\]\.ports\[0\]\.containerPort: is required.*",
-    "no-yaml": r"line 3, column 1: found a tab character that violates indentation",
+    "no-yaml": r"config, line 3, column 1: a tab; YAML is indented with spaces",
     "bad-option": r".*options\.images_timeout: 'soon': must be a number of seconds, 0 or more.*",
-    "name-taken": r"pod default/holder: deployment lab/holder has a pod of that name",
+    "name-taken": r"pod default/holder: deployment lab/holder has a pod of that name; give one of them another metadata\.name",
     "name-of-a-foreign-pod": r"pod default/foreign: the manifest foreign\.json, which is not ours, has that name",
     "image-name": r'spec\.containers\[0\]\.image: must be .* not the text "lab\.local/app:1@sha256:12"',
 }

@@ -60,6 +60,12 @@ def test_a_group_without_a_hook_fails_and_names_the_directories() -> None:
     assert found.stderr == found.outputs["why"] == "group puppet: no executable puppet in /one, /two"
 
 
+@pytest.mark.parametrize("group", ["kubelett", "Kubelet", "kublet"])
+def test_a_group_that_is_all_but_ours_is_told_so(group: str) -> None:
+    found = hooks.no_hook(deployment(group=group), (Path("/one"),))
+    assert found.stderr == f'group {group}: no executable {group} in /one; did you mean the group "kubelet"?'
+
+
 def test_a_hook_takes_the_deployment_as_received_with_strings_made_strings() -> None:
     raw_inputs: list[dict[str, Any]] = [
         {"name": "number", "type": "String", "value": 7},

@@ -14,6 +14,7 @@ from heat_config_kubelet.kubelet_log import (
     LogPosition,
     last_lines,
     pod_trouble,
+    probe_failure,
     records,
     refusal,
     run_text,
@@ -142,6 +143,39 @@ def test_an_image_s_trouble_is_none_of_the_sandbox() -> None:
 
 
 # --- why the kubelet does not run
+
+
+PROBES = [
+    'I1123 03:36:01.068922   10144 prober.go:123] "Probe failed" probeType="Readiness" pod="default/web-few"'
+    ' podUID="u-1" containerName="c" probeResult="failure" output="Get \\"http://198.18.0.16:8080/health\\": dial tcp '
+    '198.18.0.16:8080: connect: connection refused"',
+    'I1123 03:36:02.068922   10144 prober.go:123] "Probe failed" probeType="Liveness" pod="default/web-few"'
+    ' podUID="u-1" containerName="d" probeResult="failure" output=<',
+    "\tno such file",
+    "\tat all",
+    " >",
+    'I1123 03:36:03.068922   10144 prober.go:123] "Probe failed" probeType="Readiness" pod="default/web-few"'
+    ' podUID="u-2" containerName="c" probeResult="failure" output="HTTP probe failed with statuscode: 404"',
+]
+
+
+@pytest.mark.parametrize(
+    ("uid", "container", "said"),
+    [
+        (
+            "u-1",
+            "c",
+            'readiness probe: Get "http://198.18.0.16:8080/health": dial tcp 198.18.0.16:8080: connect: connection'
+            " refused",
+        ),
+        ("u-1", "d", "liveness probe: no such file at all"),
+        ("u-2", "c", "readiness probe: HTTP probe failed with statuscode: 404"),
+        ("u-2", "d", ""),
+        ("u-3", "c", ""),
+    ],
+)
+def test_the_latest_words_of_a_probe(uid: str, container: str, said: str) -> None:
+    assert probe_failure(PROBES, uid, container) == said
 
 
 def test_last_lines_of_a_bad_configuration() -> None:

@@ -198,7 +198,9 @@ def test_the_older_of_two_deployments_gets_a_name_that_both_want() -> None:
     old = make_entry(raw_entry("old", resource="o", created=T1), 2)
     found = plan(young, old)
     assert written(found) == [("web", "old")]
-    assert found.faults == {"young": ("pod default/web: deployment shop/o has a pod of that name",)}
+    assert found.faults == {
+        "young": ("pod default/web: deployment shop/o has a pod of that name; give one of them another metadata.name",)
+    }
 
 
 def test_the_one_whose_pod_is_there_keeps_the_name() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_node import NEVER_PULL, Node, refuses
+from fake_node import NEVER_PULL, NEVER_READY, Node, refuses
 from support import make_row, only, pod_map, raw_entry
 
 from heat_config_kubelet.errors import PodError
@@ -129,6 +129,51 @@ def test_one_failed_pod_fails_the_deployment_at_once_with_its_words(case: Case) 
     assert result is not None and result.status_code == 1
     assert "default/db: " in result.stderr and "default/web: " not in result.stderr
     assert set(result.outputs) == {"pods", "why"} and "ErrImageNeverPull" in result.outputs["why"]
+
+
+def never_ready(**spec: Any) -> dict[str, Any]:
+    """A pod whose probe fails; the kubelet's log tells what it says where `spec` is that of a test."""
+    pod = pod_map(image=NEVER_READY, **spec)
+    pod["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"port": 80}}
+    return pod
+
+
+@pytest.mark.parametrize(("log_lines", "told"), [(20, "; its last failed readiness probe: code 404"), (0, "")])
+def test_what_a_failed_probe_said_is_told_where_logs_may_be(case: Case, log_lines: int, told: str) -> None:
+    case.collect(raw_entry("a", config=never_ready(), options={"containers_timeout": 5, "log_lines": log_lines}))
+    case.write()
+    case.judged()
+    uid = only(case.parts.manifests.rows()).uid
+    case.node.kubelet_log.lines = (
+        'I1123 03:36:01.068922   1 prober.go:123] "Probe failed" probeType="Readiness" pod="default/web-node"'
+        f' podUID="{uid}" containerName="c" probeResult="failure" output="code 404"',
+    )
+    result = case.after(10)
+    words = 'container "c" runs, but is not ready (its readiness probe, httpGet :80/)'
+    assert result is not None
+    assert result.stderr.splitlines()[-1] == f"default/web: containers_timeout of 5 s has run out: {words}{told}"
+
+
+def test_whose_port_of_the_host_it_is_is_told(tmp_path: Path) -> None:
+    def wants(name: str) -> dict[str, Any]:
+        pod = pod_map(name)
+        pod["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 8080}]
+        return pod
+
+    node = Node(tmp_path)
+    node.collect(raw_entry("a", config=wants("first"), resource="holder"))
+    node.work()
+    node.collect(
+        raw_entry("a", config=wants("first"), resource="holder"),
+        raw_entry("b", config=wants("second"), resource="late"),
+    )
+    node.work()
+    told = node.heat.body("b")["deploy_stderr"]
+    assert told == (
+        "default/second: the pod failed: NodePorts (8080/TCP); deployment shop/holder has 8080/TCP for its pod"
+        " default/first"
+    )
+    node.close()
 
 
 def test_warnings_come_with_a_success(case: Case) -> None:

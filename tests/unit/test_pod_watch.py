@@ -57,8 +57,8 @@ def test_pods_that_run(name: str) -> None:
     [
         ("never", 2, 'container "main": ErrImageNeverPull: Container image "lab/absent:1" is not present', ""),
         ("badname", 2, 'InvalidImageName: Failed to apply default image tag "Lab/UPPER:1:2"', ""),
-        ("port2", 2, "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports", ""),
-        ("mem", 2, "UnexpectedAdmissionError: Unexpected error while attempting to recover", ""),
+        ("port2", 2, "node(s) didn't have free ports for the requested pod ports (21777/TCP)", ""),
+        ("mem", 2, "UnexpectedAdmissionError: the node has too little for what the pod requests (memory: ", ""),
         ("affinity", 2, "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node", ""),
         ("never1", 3, 'container "main" exited with code 1', "main"),
     ],
@@ -99,8 +99,18 @@ def test_a_registry_s_refusal_fails_the_second_time(name: str, words: str) -> No
         ("exit0", 'container "main" exited with code 0, 3 times', "main"),
         ("crashmsg", 'container "main" exited with code 4, 3 times: the reason', "main"),
         ("oom", 'container "main" exited with code 137 (OOMKilled), 3 times', "main"),
-        ("startup", 'container "main" exited with code 137 (signal 9), 3 times', "main"),
-        ("live", 'container "main" exited with code 137 (signal 9), 3 times', "main"),
+        (
+            "startup",
+            'container "main" exited with code 137 (signal 9), 3 times; perhaps the kubelet ended it for its startup'
+            " probe, exec /bin/false",
+            "main",
+        ),
+        (
+            "live",
+            'container "main" exited with code 137 (signal 9), 3 times; perhaps the kubelet ended it for its liveness'
+            " probe, exec /bin/false",
+            "main",
+        ),
         ("two", 'container "side" exited with code 9, 3 times', "side"),
         ("initfail", 'init container "setup" exited with code 5, 3 times', "setup"),
         ("nocmd", 'RunContainerError (exit code 128), 3 times: exec: "/bin/nothing": stat /bin/nothing: no such', ""),
@@ -114,6 +124,7 @@ def test_crashes_and_start_errors_fail_the_third_time(name: str, words: str, log
     assert verdict.outcome is Outcome.FAILED
     assert words in verdict.reason
     assert verdict.log_of == log_of
+    assert verdict.probe_of == (log_of if "probe" in words else "")
     assert 5 < at < 40
 
 
@@ -123,14 +134,15 @@ LIMITS = Options(images_timeout=65.0, containers_timeout=12.0, min_ready_seconds
 @pytest.mark.parametrize(
     ("name", "words", "log_of"),
     [
-        ("unready", 'container "main" runs, but is not ready (its readiness probe)', "main"),
+        ("unready", 'container "main" runs, but is not ready (its readiness probe, exec /bin/false)', "main"),
         ("gate", "all containers run, the pod is not ready", ""),
         ("initslow", 'init container "setup" is still running', "setup"),
     ],
 )
 def test_pods_that_never_become_ready(name: str, words: str, log_of: str) -> None:
     at, verdict = play(name, LIMITS)
-    assert verdict == Verdict(Outcome.FAILED, f"containers_timeout of 12 s has run out: {words}", log_of)
+    probe_of = log_of if "probe" in words else ""
+    assert verdict == Verdict(Outcome.FAILED, f"containers_timeout of 12 s has run out: {words}", log_of, probe_of)
     assert 12 < at < 16, "counted from the moment when no image was wanted any more"
 
 

@@ -211,7 +211,9 @@ def test_type_range_and_form(fields: dict[str, Any], fault: str) -> None:
 
 def test_required_and_unions() -> None:
     assert findings_of({}).faults == []  # `spec` is for the rules: see test_checks.py
-    assert faults_of_spec(containers=None) == ["containers: is required"]
+    assert faults_of_spec(containers=None) == [
+        "containers: is required, and has no value here (a get_input that is not given?)"
+    ]
     assert faults_of_container(name="") == ["name: is required"]
     assert faults_of_container(livenessProbe={}) == ["livenessProbe: needs one of exec, httpGet, tcpSocket, grpc"]
     assert faults_of_container(livenessProbe={"exec": None}) == [

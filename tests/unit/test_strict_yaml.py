@@ -100,7 +100,7 @@ def test_whole_floats_beyond_64_bits_stay_numbers() -> None:
 
 @pytest.mark.parametrize("word", [".inf", "-.Inf", "+.INF", ".nan", ".NaN"])
 def test_what_json_cannot_say_is_refused(word: str) -> None:
-    assert fault_of(f"a:\n  b: {word}\n").startswith("line 2, column 6: ")
+    assert fault_of(f"a:\n  b: {word}\n").startswith("config, line 2, column 6: ")
 
 
 def test_number_keys_become_text() -> None:
@@ -114,7 +114,7 @@ def test_number_keys_become_text() -> None:
 def test_key_that_is_read_as_something_else_is_refused(key: str, read_as: str) -> None:
     assert (
         fault_of(f"a: 1\n{key}: b\n")
-        == f"line 2, column 1: the key {key} is read as {read_as}, no text: put it in quotes"
+        == f"config, line 2, column 1: the key {key} is read as {read_as}, no text: put it in quotes"
     )
     assert read(f"'{key}': b\n") == {key: "b"}
 
@@ -128,35 +128,36 @@ def test_key_that_is_no_scalar_is_refused(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("a: 1\nb: 2\na: 3\n", 'line 3, column 1: the key "a" is there twice, first in line 1'),
-        ("a:\n- x: 1\n  'x': 2\n", "line 3, column 3: "),
+        ("a: 1\nb: 2\na: 3\n", 'config, line 3, column 1: the key "a" is there twice, first in line 1'),
+        ("a:\n- x: 1\n  'x': 2\n", "config, line 3, column 3: "),
         ('1: a\n"1": b\n', "is there twice"),
-        ('{"a": 1,\n "a": 2}', 'line 2, column 2: the key "a" is there twice, first in line 1'),
+        ('{"a": 1,\n "a": 2}', 'config, line 2, column 2: the key "a" is there twice, first in line 1'),
         ("<<: {a: 1}\n<<: {b: 1}\n", 'the key "<<" is there twice'),
-        ("a: *b\n", "line 1, column 4: there is no anchor &b"),
-        ("a: &b [*b]\n", "line 1, column 8: the value of the anchor &b contains itself"),
+        ("a: *b\n", "config, line 1, column 4: there is no anchor &b"),
+        ("a: &b [*b]\n", "config, line 1, column 8: the value of the anchor &b contains itself"),
         ("a: &b\n  c: *b\n", "contains itself"),
-        ("a: !foo b\n", "line 1, column 4: the tag !foo has no place here"),
+        ("a: !foo b\n", "config, line 1, column 4: the tag !foo has no place here"),
         ("a: !!python/object:os.system b\n", "the tag !!python/object:os.system has no place here"),
         ("a: !!binary aGk=\n", "the tag !!binary has no place here"),
         ("a: !!set {b}\n", "the tag !!set has no place here"),
         ("a: !!timestamp 2001-01-01\n", "the tag !!timestamp has no place here"),
-        ("a: !!int x\n", 'line 1, column 4: "x" is no int'),
+        ("a: !!int x\n", 'config, line 1, column 4: "x" is no int'),
         ("a: !!int 1.5\n", "is no int"),
         ("a: !!int yes\n", "is no int"),
         ("a: !!null x\n", "is no null"),
         ("a: !!str {b: c}\n", "the tag !!str has no place here"),
-        ("a: b: c\n", "line 1, column 5: "),
+        ("a: b: c\n", "config, line 1, column 5: "),
         ("a: [1\nb: 2\n", "line 2"),
-        ("\ta: 1\n", "line 1, column 1: "),
-        ("a: @b\n", "line 1, column 4: "),
+        ("\ta: 1\n", "config, line 1, column 1: a tab; YAML is indented with spaces"),
+        ("a: 1\n\tb: 1\n", "config, line 2, column 1: a tab; YAML is indented with spaces"),
+        ("a: @b\n", "config, line 1, column 4: "),
         ("a: \x00\n", "no YAML: "),
         ("a: \ud800\n", "no UTF-8 file can hold"),
         ("a: {b: 1, <<: 2}\n", "<< takes a map"),
         ("a: {<<: [1]}\n", "<< takes a map"),
         ("<<: *x\n", "there is no anchor &x"),
         ("a: {b: 1, <<: {b: 2}}\n", 'put << first in its map: after the key "b"'),
-        ("{a: NaN, b: 1", "line 2, column 1: "),
+        ("{a: NaN, b: 1", "config, line 2, column 1: "),
         ('{"a": NaN}', "NaN is no number"),
         ('{"a": -Infinity}', "-Infinity is no number"),
         ('{"a": 1e400}', "too large"),
@@ -223,7 +224,7 @@ def test_python_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     with_c = documents(text)
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
     assert documents(text) == with_c
-    assert fault_of("a: 1\na: 2\n").startswith("line 2, column 1: ")
+    assert fault_of("a: 1\na: 2\n").startswith("config, line 2, column 1: ")
 
 
 @pytest.mark.parametrize(
