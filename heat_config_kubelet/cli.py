@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import sqlite3
@@ -21,8 +22,17 @@ EXIT_STATUS = "exit status: 0 done; 1 failed, the reason is on standard error; 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives its exit status."""
-    given = parser().parse_args(arguments)
+    """Run one command; gives its exit status. Without `arguments` those of this process, which then ends."""
+    if arguments is not None:
+        return _command(parser().parse_args(arguments))
+    gc.disable()  # what a start makes stays: to look through it for garbage again and again is a fifth of its work
+    try:
+        return _command(parser().parse_args())
+    finally:
+        gc.freeze()  # nor at the end
+
+
+def _command(given: argparse.Namespace) -> int:
     try:
         return int(given.function(given))
     except AgentError as error:
@@ -35,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(AgentError(f"{error.filename or 'system'}: {error.strerror or error}"), given.debug)
     except KeyboardInterrupt:
         return 130
+
+
+def _live_on() -> None:
+    """Collect garbage again, for a command that waits; what there is until now stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _failed(error: AgentError, debug: bool) -> int:
@@ -92,12 +109,14 @@ def _run(given: argparse.Namespace) -> int:
 def _record(given: argparse.Namespace) -> int:
     from .hook_mode import record_all
 
+    _live_on()
     return record_all(_settings(given))
 
 
 def _hook(given: argparse.Namespace) -> int:
     from .hook_mode import failed_answer, hook
 
+    _live_on()
     data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
     text = data.decode("utf-8", "replace")
     try:
@@ -124,6 +143,7 @@ def _resume(given: argparse.Namespace) -> int:
 def _loop(given: argparse.Namespace) -> int:
     from .loop_process import run_loop
 
+    _live_on()
     os.umask(0o077)
     return run_loop(_settings(given), given.lock)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -235,3 +236,21 @@ def test_status_without_a_store_says_so_and_makes_none(
 ) -> None:
     assert cli.main([*conf, "status"]) == 1
     assert "there is no store yet" in capsys.readouterr().err and not (tmp_path / "state").exists()
+
+
+def test_as_a_program_only_a_command_that_waits_collects_garbage(
+    conf: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start makes much and leaves nothing to collect; a loop may live for hours."""
+    collects: dict[str, bool] = {}
+    monkeypatch.setattr(run, "run", lambda _: collects.setdefault("run", gc.isenabled()))
+    monkeypatch.setattr(hook_mode, "record_all", lambda _: collects.setdefault("record", gc.isenabled()))
+    monkeypatch.setattr(loop_process, "run_loop", lambda *_: collects.setdefault("loop", gc.isenabled()))
+    try:
+        for name in ("run", "record", "loop"):
+            monkeypatch.setattr("sys.argv", ["heat-config-kubelet", *conf, name])
+            cli.main()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert collects == {"run": False, "record": True, "loop": True}
