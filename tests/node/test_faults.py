@@ -143,15 +143,16 @@ OURS = {
     "several-faults": r".*spec\.containers\[0\]\.ports\[0\]\.containerPort: is required.*",
     "no-yaml": r"config, line 3, column 1: a tab; YAML is indented with spaces",
     "bad-option": r".*options\.images_timeout: 'soon': must be a number of seconds, 0 or more.*",
-    "name-taken": r"pod default/holder: deployment lab/holder has a pod of that name; give one of them another metadata\.name",
+    "name-taken": r"pod default/holder: deployment lab/holder has a pod of that name; .* another metadata\.name",
     "name-of-a-foreign-pod": r"pod default/foreign: the manifest foreign\.json, which is not ours, has that name",
     "image-name": r'spec\.containers\[0\]\.image: must be .* not the text "lab\.local/app:1@sha256:12"',
 }
 """What is found before anything is written."""
 
 AT_ONCE = {
-    "host-port": r"the pod failed: NodePorts: .*didn't have free ports for the requested pod ports",
-    "memory": r"the pod failed: UnexpectedAdmissionError: .*memory.*",
+    "host-port": r"the pod failed: NodePorts: .*didn't have free ports for the requested pod ports \(\d+/TCP\); "
+    r"deployment lab/holder has \d+/TCP for its pod default/holder",
+    "memory": r"the pod failed: UnexpectedAdmissionError: the node has too little .* \(memory: \d+ missing\)",
     "selector": r"the pod failed: NodeAffinity: .*didn't match Pod's node affinity/selector",
     "never-pull": r'container "c": ErrImageNeverPull: .*"lab\.local/none:1" is not present with pull policy of Never',
     "exit": r'container "c" exited with code 3',
