@@ -40,7 +40,7 @@ INTERNAL = (
 _PORTS = range(20000, 32000)
 """Below those that the kernel gives to outgoing connections, so that a service that was stopped finds its own free."""
 _SERIES, _STEP = 400, 61
-"""Series of ports, each enough for a lab. Processes with ids close to each other begin, and go on, with different ones."""
+"""Series of ports, each enough for a lab; processes with ids close to each other have different ones."""
 
 
 @dataclass(frozen=True)
