@@ -40,13 +40,13 @@ class Client:
     def __init__(self, plan: Plan, progress: Progress, folder: Path) -> None:
         self._environment = {**os.environ, **variables(plan)}
         self._program = str(commands(progress) / "openstack")
-        self._folder = folder
+        self.folder = folder
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `openstack` with these arguments to its end, whatever that is."""
         return subprocess.run(
             [self._program, *arguments],
-            cwd=self._folder,
+            cwd=self.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
