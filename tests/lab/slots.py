@@ -20,6 +20,7 @@ _FOLDER = Path("/run/heat-config-kubelet-lab")
 _MOST = 100
 _LOCK_SECONDS = 3.0
 """A process that is killed may lose its pipes a little before its locks."""
+_REMOVE_SECONDS = 30.0
 
 
 class SlotError(Exception):
@@ -117,7 +118,10 @@ def _guard(number: int, folder: Path) -> None:
         else:
             break
     clean(number)
-    shutil.rmtree(folder, ignore_errors=True)
+    end = time.monotonic() + _REMOVE_SECONDS
+    while folder.exists() and time.monotonic() < end:  # who else has files there may still be ending
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":
