@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 
+from heatlab import templates
 from lab.node import LabNode
 from lab.receiver import Receiver
 
-from . import measure
-from .figures import Figure, at_most, at_most_ratio
+from . import agents, measure, with_heat
+from .figures import Cell, Figure, at_most, at_most_beyond, at_most_ratio
 from .heat_agents import chain
+from .with_heat import Cloud
 
 Runs = tuple[Callable[[], None], ...]
 
 
-def figures(node: LabNode, receiver: Receiver) -> Iterator[tuple[Figure, Runs]]:
-    """Give each figure and how one run of each of its sides is taken; a run fills the figure in."""
+def figures(node: LabNode, receiver: Receiver, cloud: Cloud, pair: tuple[str, str]) -> Iterator[tuple[Figure, Runs]]:
+    """Give each figure and how one run of each of its sides is taken; a run fills the figure in.
+
+    `pair` is the transports, of the server and of the signal, of the figure that has one pair.
+    """
     yield _pass_of_one(node)
     yield from _pass_of_fifty(node)
     for count in (1, 10):
@@ -23,6 +29,10 @@ def figures(node: LabNode, receiver: Receiver) -> Iterator[tuple[Figure, Runs]]:
     yield _to_signal(node, receiver)
     yield _update(node)
     yield from _hundred(node, receiver)
+    yield _agents(node, receiver)
+    yield from _complete(node, cloud, pair)
+    for transport in templates.SERVER_TRANSPORTS:
+        yield from _transports(node, cloud, transport)
 
 
 def _pass_of_one(node: LabNode) -> tuple[Figure, Runs]:
@@ -91,3 +101,52 @@ def _hundred(node: LabNode, receiver: Receiver) -> Iterator[tuple[Figure, Runs]]
     yield delay, (ours,)
     yield memory, ()
     yield left, ()
+
+
+def _agents(node: LabNode, receiver: Receiver) -> tuple[Figure, Runs]:
+    name = f"{agents.COUNT} agents, 1 deployment each: change → signal, CPU of each (the kubelets are played)"
+    figure = Figure(name, "s", "≤ 0.5 ×", at_most_ratio(0.5), "heat-agents' chain, a hook that does nothing")
+    return figure, (
+        lambda: figure.ours.append(agents.ours(node, receiver)),
+        lambda: figure.theirs.append(agents.theirs(node, receiver)),
+    )
+
+
+def _complete(node: LabNode, cloud: Cloud, pair: tuple[str, str]) -> Iterator[tuple[Figure, Runs]]:
+    """Means: node and Heat each look once a second, so that single runs are far apart."""
+    name = f"with Heat, {' + '.join(pair)}, polled every {with_heat.POLLING_INTERVAL:g} s: 1 pod → COMPLETE"
+    whole = Figure(name, "s", peer="an agent that answers at once", average=statistics.mean)
+    beyond = Figure(
+        "with Heat: the same beyond an agent that answers at once",
+        "s",
+        "≤ + 0.6 s",
+        at_most_beyond(0.6),
+        "manifest → Running, the kubelet alone",
+        average=statistics.mean,
+    )
+
+    def ours() -> None:
+        whole.ours.append(with_heat.complete(node, cloud, pair, len(whole.ours)))
+
+    def at_once() -> None:
+        whole.theirs.append(with_heat.complete(node, cloud, pair, len(whole.theirs), at_once=True))
+        beyond.ours.append(whole.ours[-1] - whole.theirs[-1])
+
+    yield whole, (ours, at_once, lambda: beyond.theirs.append(measure.started_alone(node, 1)))
+    yield beyond, ()
+
+
+def _transports(node: LabNode, cloud: Cloud, transport: str) -> Iterator[tuple[Figure, Runs]]:
+    cells = {
+        signal: Cell(f"transports: {transport} + {signal}", "s", row=transport, column=signal)
+        for signal in templates.SIGNAL_TRANSPORTS
+    }
+    first, *others = cells.values()
+
+    def take() -> None:
+        for signal, seconds in with_heat.transports(node, cloud, transport, len(first.ours)).items():
+            cells[signal].ours.append(seconds)
+
+    yield first, (take,)
+    for each in others:
+        yield each, ()

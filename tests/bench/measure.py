@@ -153,7 +153,7 @@ def _scripted(name: str) -> dict[str, Any]:
     return heat.deployment(name, {**pod(name), "spec": {}})
 
 
-def _names(count: int) -> list[str]:
+def names(count: int) -> list[str]:
     """Names that no run had before: one that a pod has just left is held back by the kubelet for 10 s and more."""
     run = next(_runs)
     return [f"p{run}-{number}" for number in range(count)]
@@ -161,7 +161,7 @@ def _names(count: int) -> list[str]:
 
 def started_by_us(node: LabNode, count: int) -> float:
     """From the last manifest's rename until the last pod runs: ours."""
-    entries = [heat.deployment(name, pod(name)) for name in _names(count)]
+    entries = [heat.deployment(name, pod(name)) for name in names(count)]
     with Observer(node).watching() as seen:
         timed_run(node, heat.metadata(*entries))
         last = seen.wait(count)
@@ -172,7 +172,7 @@ def started_by_us(node: LabNode, count: int) -> float:
 def started_alone(node: LabNode, count: int) -> float:
     """The same by the kubelet alone: manifests are renamed in by hand, one after the other."""
     staged = []
-    for name in _names(count):
+    for name in names(count):
         manifest = pod(name)
         manifest["metadata"]["uid"] = str(uuid.uuid4())
         file = node.folder / f"{name}.json"
