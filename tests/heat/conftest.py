@@ -74,15 +74,15 @@ class Site:
         self.guests: dict[str, Guest] = {}
         self._nodes = nodes
 
-    def create(self, template: dict[str, Any], **fields: Any) -> Stack:
+    def create(self, template: dict[str, Any] | Path, **fields: Any) -> Stack:
         """Begin to create a stack."""
         self.made.append(self.stacks.create(f"lab-{next(_NUMBERS)}", template, **fields))
         return self.made[-1]
 
-    def guest(self, name: str = "one") -> Guest:
-        """The node of a name, which has nothing deployed on it at first."""
+    def guest(self, name: str = "one", **settings: Any) -> Guest:
+        """The node of a name, which has nothing deployed on it at first; `settings` are those of `Guest`."""
         if name not in self.guests:
-            self.guests[name] = Guest(self._nodes(name), ca=self.lab.plan.ca)
+            self.guests[name] = Guest(self._nodes(name), ca=self.lab.plan.ca, **settings)
         return self.guests[name]
 
     def close(self) -> None:

@@ -131,7 +131,7 @@ def test_a_failed_update_is_rolled_back(site: Site, transport: str, signal: str)
     after = guest.containers()
     assert after["other"] == before["other"]
     assert sorted(after) == ["other", "web"]
-    assert command(guest, "web") == "exec sleep 3600"
+    assert guest.command("web") == "exec sleep 3600"
 
 
 def test_pods_go_with_the_stack_where_nobody_waits_for_it(site: Site) -> None:
@@ -148,8 +148,3 @@ def test_pods_go_with_the_stack_where_nobody_waits_for_it(site: Site) -> None:
 def nothing_left(guest: Guest) -> bool:
     """Whether no pod is left on a node, nor anything of one."""
     return not guest.node.pods() and not guest.node.pods_left()
-
-
-def command(guest: Guest, pod: str) -> str:
-    """The command of a running pod."""
-    return str(guest.running_pods()[pod]["spec"]["containers"][0]["command"][-1])

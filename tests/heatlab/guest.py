@@ -89,6 +89,10 @@ class Guest:
         """The id of the first container of each pod that is ready."""
         return {name: pod["status"]["containerStatuses"][0]["containerID"] for name, pod in self.running_pods().items()}
 
+    def command(self, name: str) -> str:
+        """The last word of the command of a pod that is ready: where `lab.deployments.pod` made it, its script."""
+        return str(self.running_pods()[name]["spec"]["containers"][0]["command"][-1])
+
     def deployments(self) -> list[dict[str, Any]]:
         """What the agent's `status` shows: a map for each live deployment."""
         rows: list[dict[str, Any]] = json.loads(self.node.agent("status", "--json").stdout)

@@ -34,6 +34,8 @@ def deployment(
     pods: object,
     transport: str,
     *,
+    kind: str = "",
+    group: str = "kubelet",
     server: str = "server",
     actions: Iterable[str] = (),
     outputs: Iterable[str] = (),
@@ -44,15 +46,16 @@ def deployment(
 ) -> Resources:
     """Give a deployment and its config; `actions` beside Heat's default, CREATE and UPDATE.
 
-    `pods` is a map (StructuredConfig) or a text (SoftwareConfig); pods count as soon as they are ready.
+    `pods` is a map (StructuredConfig) or a text (SoftwareConfig), or a function of HOT that gives what `kind` says,
+    "Structured" or "Software"; pods count as soon as they are ready.
     """
-    kind = "Software" if isinstance(pods, str) else "Structured"
+    kind = kind or ("Software" if isinstance(pods, str) else "Structured")
     described = [
         *({"name": item, "type": "String"} for item in outputs),
         *({"name": item, "type": "String", "error_output": True} for item in error_outputs),
     ]
     config = {
-        "group": "kubelet",
+        "group": group,
         "config": pods,
         "outputs": described,
         "options": {"min_ready_seconds": 0, "poll_period": 0.2, **(options or {})},
