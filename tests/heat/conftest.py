@@ -20,10 +20,16 @@ from heatlab.stacks import Stack, Stacks
 from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
+from lab.spread import Spread
 
 Nodes = Callable[[str], LabNode]
 """Gives the node of a name."""
 _DELETE_SECONDS = 60.0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
+    return Spread(config, log)
 
 
 @pytest.fixture(scope="session")

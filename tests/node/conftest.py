@@ -16,17 +16,21 @@ import pytest
 from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
-from lab.together import keep_together
+from lab.spread import Spread
 from way import Way, way_on
 
 NodeFactory = Callable[[str], LabNode]
-pytest_collection_modifyitems = keep_together
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kubelet", default=binaries.KUBELET_VERSIONS[0], help="the kubelet's release (default: %(default)s)"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
+    return Spread(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def rows(way: Way, port: int) -> dict[str, Metadata]:
         # what is certain the second or third time
         "not-found": (heat.pod("not-found", image=way.receiver.absent_image), {}),
         "denied": (heat.pod("denied", image=way.receiver.private_image), {}),
-        "crash": (heat.pod("crash", "seq 30; echo the last word >&2; exit 7"), {"log_lines": 3}),
+        "crash": (heat.pod("crash", "(seq 30; echo the last word) >&2; exit 7"), {"log_lines": 3}),
         "crash-untold": (heat.pod("crash-untold", "echo the last word; exit 7"), {"log_lines": 0}),
         "start": (heat.pod("start", container={"command": ["/no/such/program"]}), {}),
         "init": (
@@ -68,7 +68,7 @@ def rows(way: Way, port: int) -> dict[str, Metadata]:
             {},
         ),
         # what runs into a limit
-        "unreachable": (heat.pod("unreachable", image=images.ABSENT), {"images_timeout": 8}),
+        "unreachable": (heat.pod("unreachable", image=images.ABSENT), {"images_timeout": 30}),
         "never-ready": (heat.pod("never-ready", container=NEVER_READY), {"containers_timeout": 2}),
         "host-path": (
             heat.pod(
@@ -80,7 +80,7 @@ def rows(way: Way, port: int) -> dict[str, Metadata]:
         ),
         "patient-image": (
             heat.pod("patient-image", image="lab.local/none:1", container={"imagePullPolicy": "Never"}),
-            {"images_timeout": 10, "fail_fast": False},
+            {"images_timeout": 30, "fail_fast": False},
         ),
         "patient-exit": (
             heat.pod("patient-exit", "exit 5", restartPolicy="Never"),
@@ -168,12 +168,12 @@ THIRD_TIME = {
     "init": r'init container "prepare" exited with code 4, 3 times',
 }
 AT_THE_LIMIT = {
-    "unreachable": r'images_timeout of 8 s has run out: container "c": image 127\.0\.0\.1:1/absent:1 cannot be pulled '
+    "unreachable": r'images_timeout of 30 s has run out: container "c": image 127\.0\.0\.1:1/absent:1 cannot be pulled '
     r"\(\w+, \w+( times)?\): .*connection refused",
     "never-ready": r'containers_timeout of 2 s has run out: container "c" runs, but is not ready \(its readiness .*\)',
     "host-path": r'containers_timeout of 4 s has run out: MountVolume\.SetUp failed for volume "data": hostPath type '
     r"check failed.*/no/such/folder.* (does not exist|is not a directory)",
-    "patient-image": r'images_timeout of 10 s has run out: container "c": ErrImageNeverPull: .*"lab\.local/none:1".*',
+    "patient-image": r'images_timeout of 30 s has run out: container "c": ErrImageNeverPull: .*"lab\.local/none:1".*',
     "patient-exit": r'containers_timeout of 4 s has run out: container "c" exited with code 5',
 }
 

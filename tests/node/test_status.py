@@ -35,7 +35,7 @@ NO_COMMAND = "lab.local/no-command:1"
 REGISTRY = "127.0.0.1:PORT"
 """Stands for the registry's address until its port is known."""
 FAIL_FAST = Options(images_timeout=120.0, containers_timeout=90.0, min_ready_seconds=5.0)
-LIMITED = Options(images_timeout=20.0, containers_timeout=12.0, min_ready_seconds=5.0)
+LIMITED = Options(images_timeout=45.0, containers_timeout=12.0, min_ready_seconds=5.0)
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -131,7 +131,7 @@ FAULTS: Mapping[str, Fault] = {
     "port": Fault(main(run(FOREVER, ports=PORT), hostNetwork=True), ("NodePorts", "didn't have free ports"), late=25),
     "memory": Fault(
         main(run(FOREVER, resources={"requests": {"memory": "900Ti"}})),
-        ("UnexpectedAdmissionError", "res: memory"),
+        ("UnexpectedAdmissionError", "(memory: ", " missing)"),
         late=25,
     ),
     "affinity": Fault(
@@ -213,7 +213,7 @@ FAULTS: Mapping[str, Fault] = {
     # at the limit
     "unready": Fault(
         main(run(FOREVER, **probe("readinessProbe"))),
-        ("containers_timeout of 12 s", 'container "main" runs, but is not ready (its readiness probe)'),
+        ("containers_timeout of 12 s", 'container "main" runs, but is not ready (its readiness probe, exec /bin/false'),
         "main",
         LIMITED,
         soon=12,
@@ -238,14 +238,14 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "unreachable": Fault(
         main(pull(images.ABSENT)),
-        ("images_timeout of 20 s", f"image {images.ABSENT} cannot be pulled", "connection refused"),
+        ("images_timeout of 45 s", f"image {images.ABSENT} cannot be pulled", "connection refused"),
         "",
         LIMITED,
-        soon=20,
-        late=30,
+        soon=45,
+        late=70,
     ),
     "busy": Fault(
-        main(pull(f"{REGISTRY}/busy:1")), ("images_timeout of 20 s", "429 Too Many"), "", LIMITED, soon=20, late=30
+        main(pull(f"{REGISTRY}/busy:1")), ("images_timeout of 45 s", "429 Too Many"), "", LIMITED, soon=45, late=70
     ),
     "patient": Fault(
         main(run("exit 3")),
@@ -344,13 +344,9 @@ def registry() -> Iterator[str]:
 def faulty_node(node_factory: NodeFactory, registry: str) -> LabNode:
     """A node whose runtime asks the registry over plain HTTP."""
     node = node_factory("faults")
-    hosts = node.folder / "registries" / registry / "hosts.toml"
+    hosts = node.registries / registry / "hosts.toml"
     hosts.parent.mkdir(parents=True)
     hosts.write_text(f'server = "http://{registry}"\n')
-    node.stop_containerd()
-    with (node.folder / "containerd.toml").open("a") as config:
-        config.write(f"\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '{hosts.parent.parent}'\n")
-    node.start_containerd()
     node.import_image(images.write_image(node.folder / "no-command.tar", NO_COMMAND, []))
     return node
 
