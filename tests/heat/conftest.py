@@ -24,7 +24,7 @@ from lab.spread import Spread
 
 Nodes = Callable[[str], LabNode]
 """Gives the node of a name."""
-_DELETE_SECONDS = 60.0
+_DELETE_SECONDS = 120.0
 
 
 @pytest.hookimpl(optionalhook=True)

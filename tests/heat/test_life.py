@@ -29,7 +29,7 @@ FAILING = heat.pod(
     container={"readinessProbe": {"exec": {"command": ["/bin/false"]}, "periodSeconds": 1}},
 )
 """A pod that ends at once, and is never ready before."""
-SECONDS = 60
+SECONDS = 120
 
 
 def web(transport: str, signal: str, pods: object, **fields: Any) -> dict[str, Any]:

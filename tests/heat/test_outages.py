@@ -9,7 +9,7 @@ from heatlab.stacks import Stack
 
 from .conftest import Site
 
-SECONDS = 60
+SECONDS = 120
 PATIENT = {"containers_timeout": 300}
 
 

@@ -21,7 +21,7 @@ PAIRS = [
     ("POLL_TEMP_URL", "CFN_SIGNAL"),
     ("ZAQAR_MESSAGE", "TEMP_URL_SIGNAL"),
 ]
-SECONDS = 60
+SECONDS = 120
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def deployed(request: pytest.FixtureRequest, heat_lab: HeatLab, nodes: Nodes) ->
 @pytest.mark.parametrize("signal", templates.SIGNAL_TRANSPORTS)
 def test_a_deployment_is_complete_and_heat_has_its_outputs(deployed: Deployed, signal: str) -> None:
     stack, guest, name = deployed.stack, deployed.guest, name_of(signal)
-    stack.wait_for_resource(name, "CREATE_COMPLETE", timeout=60)
+    stack.wait_for_resource(name, "CREATE_COMPLETE", timeout=120)
     pod = guest.node.wait_for(lambda: guest.running_pods().get(name), f"pod {name} to be ready")
     found = stack.outputs()[name]
     if signal == "NO_SIGNAL":

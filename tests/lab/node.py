@@ -213,7 +213,7 @@ class LabNode:
         """The UIDs of pods that are not wholly gone: they still have a control group."""
         return self.slot.cgroup.pods()
 
-    def wait_for(self, look: Callable[[], Seen | None], what: str, timeout: float = 30.0) -> Seen:
+    def wait_for(self, look: Callable[[], Seen | None], what: str, timeout: float = 60.0) -> Seen:
         """Look again and again until it gives something true, and give that.
 
         Raises LabError after `timeout` seconds with what was waited for, what was last seen, and the ends of the
