@@ -217,6 +217,18 @@ def test_every_file_is_told_of() -> None:
     assert [file.name for file in EXAMPLES.iterdir() if f"({file.name})" not in told] == ["README.md"]
 
 
+@pytest.mark.parametrize("name", templates())
+def test_transports_are_those_that_any_cloud_allows(name: str) -> None:
+    """Heat's defaults are not, and with DELETE among the actions only two signals are safe (docs/heat.md)."""
+    text = (EXAMPLES / f"{name}.yaml").read_text()
+    polls = re.findall(r"software_config_transport: (\w+)", text)
+    signals = re.findall(r"signal_transport: (\w+)", text)
+    assert len(polls) == text.count("type: OS::Nova::Server") == text.count("user_data_format: SOFTWARE_CONFIG")
+    assert len(signals) == len(re.findall("type: OS::Heat::(?:Software|Structured)Deployment", text))
+    assert "POLL_SERVER_CFN" not in polls
+    assert set(signals) <= {"TEMP_URL_SIGNAL", "ZAQAR_SIGNAL", *([] if "DELETE" in text else ["HEAT_SIGNAL"])}
+
+
 def on_one_node(example: Example) -> tuple[Stack, Guest]:
     """Create an example of one server."""
     stack, guest = example.create(), example.site.guest()
