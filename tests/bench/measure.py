@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import resource
+import shlex
 import subprocess
 import sys
 import threading
@@ -300,7 +300,6 @@ def processes_left(node: LabNode) -> int:
 
 
 def apply_config(node: LabNode) -> Cost:
-    """os-apply-config alone, with the same metadata."""
-    program = str(Path(sys.executable).with_name("os-apply-config"))
-    templates = os.environ.get("OS_CONFIG_APPLIER_TEMPLATES", "/usr/libexec/os-apply-config/templates")
-    return timed_run(node, heat.metadata(_scripted("changed")), command=(program, "--templates", templates))
+    """os-apply-config alone, with the same metadata and templates as `run` gives it."""
+    command = shlex.split(node.settings.os_apply_config)
+    return timed_run(node, heat.metadata(_scripted("changed")), command=tuple(command))
