@@ -14,7 +14,9 @@ import datetime
 import email.utils
 import json
 import logging
+import os
 import re
+import ssl
 import threading
 import time
 import uuid
@@ -139,6 +141,18 @@ class _Attempt:
         return text if len(text) <= _DETAIL_CHARACTERS else text[:_DETAIL_CHARACTERS] + "…"
 
 
+def system_cas(environment: Mapping[str, str] = os.environ) -> str | bool:
+    """What `requests` is given to verify with where no setting says it: the CAs that the system trusts, file or folder.
+
+    By itself it would know certifi's only, and no CA that an operator has added to the system's store. True where
+    the environment names a file, which `requests` then takes by itself, or where the system has no store.
+    """
+    if environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE"):
+        return True
+    store = ssl.get_default_verify_paths()
+    return store.cafile or store.capath or True
+
+
 class _InputError(Exception):
     """An input that the transport needs is not there or cannot be used."""
 
@@ -157,7 +171,8 @@ class Sender:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._verify: str | bool = str(settings.signal_ca) if settings.signal_ca else True
+        self._verify = str(settings.signal_ca) if settings.signal_ca else system_cas()
+        self._settings_ca = settings.signal_ca
         self._timeout = settings.signal_timeout or None
         self._lifetime = settings.cfn_url_lifetime
         self._session = session or _new_session
@@ -352,7 +367,7 @@ class Sender:
         return Answer(AnswerKind.REFUSED, detail, status)
 
     def _tls(self, attempt: _Attempt, place: str, error: Exception) -> Answer:
-        using = f"which is {self._verify}" if isinstance(self._verify, str) else "which is not set"
+        using = f"which is {self._settings_ca}" if self._settings_ca else "which is not set"
         return Answer(
             AnswerKind.RETRY,
             f"{place}: its certificate cannot be verified: {attempt.shown(_cause(error))}; "

@@ -316,6 +316,16 @@ def test_the_environment_cannot_override_the_ca_of_the_settings(
     assert sender().send(signed(server.url), BODY).kind is AnswerKind.ACCEPTED
 
 
+def test_a_ca_in_the_systems_store_is_trusted(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(accept, tls=authority.context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
+    for wanted in (signed(server.url), with_token(server.url, "HEAT_SIGNAL")):
+        assert "certificate" not in sender().send(wanted, BODY).detail
+    assert server.seen != []
+
+
 def test_a_proxy_of_the_environment_is_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = serve(accept)
     monkeypatch.setenv("http_proxy", proxy.url)

@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from samples import PASSWORD, SIGNED_AT, TEMP_URL, deployment
 
 from heat_config_kubelet.settings import Settings
-from heat_config_kubelet.signals import AnswerKind, Sender, body_limit, names_resource, url_expiry
+from heat_config_kubelet.signals import AnswerKind, Sender, body_limit, names_resource, system_cas, url_expiry
 from heat_config_kubelet.values import Deployment
 
 BODY = b'{"deploy_status_code": 0}'
@@ -334,10 +334,28 @@ def test_the_ca_of_the_settings_wins_over_the_environment(transport: str, monkey
     net = network(answer(200))
     net.sender().send(deployment(transport), BODY)
     assert {options["verify"] for _, options in net.seen} == {"/environment/ca.pem"}
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+
+
+@pytest.mark.parametrize("transport", ALL)
+def test_without_a_setting_the_systems_store_is_trusted(
+    transport: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of itself requests knows certifi's list only, and no CA that an operator has added."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "store.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "store.pem"))
     net = network(answer(200))
     net.sender().send(deployment(transport), BODY)
-    assert {options["verify"] for _, options in net.seen} == {True}
+    assert {options["verify"] for _, options in net.seen} == {str(tmp_path / "store.pem")}
+
+
+def test_the_systems_store_may_be_a_folder_or_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert system_cas({}) == str(tmp_path)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    assert system_cas({}) is True
 
 
 @pytest.mark.parametrize("transport", ALL)
