@@ -47,9 +47,16 @@ class HeatLab:
         convergence: bool = True,
         cache: bool = True,
         engine_workers: int = 1,
+        auth_ttl: int = plans.AUTH_TTL,
     ) -> None:
         self.plan: Plan = plans.make(
-            folder, shape=shape, tls=tls, convergence=convergence, cache=cache, engine_workers=engine_workers
+            folder,
+            shape=shape,
+            tls=tls,
+            convergence=convergence,
+            cache=cache,
+            engine_workers=engine_workers,
+            auth_ttl=auth_ttl,
         )
         self.progress = progress
         self.seconds = 0.0
@@ -160,6 +167,23 @@ class HeatLab:
             yield
         finally:
             process.go_on()
+
+    def losing_answers(self, name: str, method: str) -> contextlib.AbstractContextManager[None]:
+        """Have a service get the requests of a method, while who sends them sees the connection cut; with TLS only."""
+        return self._between("lose", name, method)
+
+    def failing(self, name: str, method: str) -> contextlib.AbstractContextManager[None]:
+        """Have requests of a method answered 500 in a service's place, which does not get them; with TLS only."""
+        return self._between("fail", name, method)
+
+    @contextlib.contextmanager
+    def _between(self, what: str, name: str, method: str) -> Iterator[None]:
+        place = f"{self.plan.ports[f'{name}-tls']} {method}"
+        self._services["tls"].order(what, place)
+        try:
+            yield
+        finally:
+            self._services["tls"].order("pass", place)
 
     def connections(self, name: str) -> int:
         """How many connections to a service are open."""

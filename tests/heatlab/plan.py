@@ -24,6 +24,9 @@ USER = PROJECT = "demo"
 """The ordinary user whose stacks the tests make, and its project."""
 STACK_DOMAIN = "heat"
 
+AUTH_TTL = 15 * 60
+"""Keystone's own default."""
+
 PUBLIC = ("keystone", "heat-api", "heat-api-cfn", "zaqar", "swift", "nova")
 """The services that are called from outside; with TLS each has a second port for it."""
 INTERNAL = (
@@ -53,6 +56,8 @@ class Plan:
     convergence: bool
     cache: bool
     engine_workers: int
+    auth_ttl: int
+    """Seconds for which Keystone takes a pre-signed URL (CFN_SIGNAL)."""
     ports: dict[str, int]
     password: str
     """Of every user, and part of every other secret."""
@@ -105,13 +110,14 @@ def make(
     convergence: bool = True,
     cache: bool = True,
     engine_workers: int = 1,
+    auth_ttl: int = AUTH_TTL,
 ) -> Plan:
     """Choose ports and a password for a new lab."""
     if shape not in SHAPES:
         raise ValueError(f"no such shape: {shape}; there are {', '.join(SHAPES)}")
     names = [*PUBLIC, *(f"{name}-tls" for name in PUBLIC if tls), *INTERNAL]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    return Plan(folder, shape, tls, convergence, cache, engine_workers, ports, secrets.token_hex(12))
+    return Plan(folder, shape, tls, convergence, cache, engine_workers, auth_ttl, ports, secrets.token_hex(12))
 
 
 def load(folder: Path) -> Plan | None:

@@ -46,7 +46,7 @@ def _write_keystone(plan: Plan) -> None:
         "DEFAULT": {"public_endpoint": plan.url("keystone"), "use_stderr": True, "debug": False},
         "auth": {"methods": "password,token,application_credential,ec2credential"},  # the last for CFN's URLs, else 503
         "cache": _cache(plan),
-        "credential": {"key_repository": folder / "credential-keys"},
+        "credential": {"key_repository": folder / "credential-keys", "auth_ttl": plan.auth_ttl},
         "database": _database(plan, "keystone"),
         "fernet_receipts": {"key_repository": folder / "receipt-keys"},  # else it writes to /etc
         "fernet_tokens": {"key_repository": folder / "fernet-keys"},
