@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 
-def make(folder: Path) -> None:
-    """Write ca.crt, and server.pem (key and certificate of 127.0.0.1), where they are not there."""
+def make(folder: Path, address: str) -> None:
+    """Write ca.crt, and server.pem (key and certificate of an address), where they are not there."""
     if (folder / "server.pem").exists():
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -16,8 +16,8 @@ def make(folder: Path) -> None:
         folder,
         ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=Lab's own CA"],
     )
-    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
-    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-days", "30", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", f"subjectAltName=IP:{address},DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-days", "30", "-subj", f"/CN={address}"]
     _openssl(folder, ["req", "-x509", *key, "-keyout", "server.key", "-out", "server.crt", *signed, *names])
     (folder / "server.pem").touch(mode=0o600)
     (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())

@@ -29,9 +29,20 @@ _IMAGE = "image"
 class Guest:
     """What is done on one node for a server."""
 
-    def __init__(self, node: LabNode, *, ca: Path | None = None, polling_interval: float | None = 1.0) -> None:
-        """`ca`: the CA of Heat's endpoints, where they have TLS; `polling_interval`: the image's, None for none."""
+    def __init__(
+        self,
+        node: LabNode,
+        *,
+        ca: Path | None = None,
+        polling_interval: float | None = 1.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """`ca`: the CA of Heat's endpoints, where they have TLS; `polling_interval`: the image's, None for none.
+
+        `variables` are of os-collect-config's environment, as a drop-in of its unit sets them.
+        """
         self.node = node
+        self._variables = variables or {}
         self._ca = ca
         self._polling_interval = polling_interval
 
@@ -56,7 +67,7 @@ class Guest:
             check=True,
             env=self.node.environment,
         )
-        collector.variables = {"REQUESTS_CA_BUNDLE": _MACHINES_CAS} if self._ca else {}
+        collector.variables = {**self._variables, **({"REQUESTS_CA_BUNDLE": _MACHINES_CAS} if self._ca else {})}
         collector.wrapper = _with_machines_ca(self._ca) if self._ca else []
         collector.config_file.touch(mode=0o600)
         collector.config_file.write_text(done.stdout)

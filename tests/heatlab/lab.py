@@ -48,7 +48,9 @@ class HeatLab:
         cache: bool = True,
         engine_workers: int = 1,
         auth_ttl: int = plans.AUTH_TTL,
+        address: str = plans.LOOPBACK,
     ) -> None:
+        """`address`: of this machine, where the public services listen and are called."""
         self.plan: Plan = plans.make(
             folder,
             shape=shape,
@@ -57,6 +59,7 @@ class HeatLab:
             cache=cache,
             engine_workers=engine_workers,
             auth_ttl=auth_ttl,
+            address=address,
         )
         self.progress = progress
         self.seconds = 0.0
@@ -89,8 +92,8 @@ class HeatLab:
         settings.write_all(self.plan, environment / "etc" / "heat" / "api-paste.ini")
         self._make_rings(environment)
         if self.plan.tls:
-            certificates.make(self.plan.folder / "tls")
-        self._nova = Nova(self.plan.ports["nova"])
+            certificates.make(self.plan.folder / "tls", self.plan.address)
+        self._nova = Nova(self.plan.address, self.plan.ports["nova"])
         self._start_foundation()
         self._start_openstack(environment)
         self.seconds = time.monotonic() - began
@@ -210,7 +213,7 @@ class HeatLab:
             pairs = [f"{ports[f'{name}-tls']}={ports[name]}" for name in plans.PUBLIC]
             proxy = [sys.executable, "-I", str(Path(__file__).with_name("tls_proxy.py"))]
             certificate = str(self.plan.folder / "tls" / "server.pem")
-            self._start(Service("tls", [*proxy, certificate, *pairs], self.plan.logs / "tls.log"))
+            self._start(Service("tls", [*proxy, self.plan.address, certificate, *pairs], self.plan.logs / "tls.log"))
             self._services["tls"].wait_until_ready()
 
     def _start_openstack(self, environment: Path) -> None:
@@ -237,8 +240,8 @@ class HeatLab:
     def _make_others(self, environment: Path) -> list[Service]:
         """The services beside Heat."""
         plan = self.plan
-        keystone = (plan.folder / "keystone" / "keystone.conf", plan.ports["keystone"], plan.scheme, plan.password)
-        zaqar = (plan.folder / "zaqar" / "zaqar.conf", plan.ports["zaqar"], plan.scheme)
+        keystone = (plan.folder / "keystone" / "keystone.conf", plan.place("keystone"), plan.scheme, plan.password)
+        zaqar = (plan.folder / "zaqar" / "zaqar.conf", plan.place("zaqar"), plan.scheme)
         return [
             self._program(environment, "keystone", "run_keystone.py", *keystone),
             self._program(environment, "swift", "run_swift.py", plan.folder / "swift"),
@@ -249,7 +252,7 @@ class HeatLab:
         """Heat's engine and APIs: one process or three."""
         plan = self.plan
         config = plan.folder / "heat" / "heat.conf"
-        apis = [f"{name}={plan.ports[name]}" for name in _HEAT_APIS]
+        apis = [f"{name}={plan.place(name)}" for name in _HEAT_APIS]
         if plan.shape == plans.FEW:
             return [self._program(environment, "heat-engine", "run_heat.py", config, plan.scheme, "heat-engine", *apis)]
         engine = [str(environment / "bin" / "heat-engine"), "--config-file", str(config)]

@@ -12,9 +12,9 @@ from typing import Any
 
 
 class Nova:
-    """Listens on a port of 127.0.0.1 until `stop`."""
+    """Listens until `stop`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, address: str, port: int) -> None:
         self.gone: set[str] = set()
         """Ids of servers that it does not know."""
         nova = self
@@ -42,7 +42,7 @@ class Nova:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer((address, port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 

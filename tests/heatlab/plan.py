@@ -24,6 +24,8 @@ USER = PROJECT = "demo"
 """The ordinary user whose stacks the tests make, and its project."""
 STACK_DOMAIN = "heat"
 
+LOOPBACK = "127.0.0.1"
+
 AUTH_TTL = 15 * 60
 """Keystone's own default."""
 
@@ -58,6 +60,8 @@ class Plan:
     engine_workers: int
     auth_ttl: int
     """Seconds for which Keystone takes a pre-signed URL (CFN_SIGNAL)."""
+    address: str
+    """Of this machine: where the public services listen; all others do on 127.0.0.1."""
     ports: dict[str, int]
     password: str
     """Of every user, and part of every other secret."""
@@ -84,11 +88,15 @@ class Plan:
 
     def url(self, service: str) -> str:
         """The public address of a service, without a path."""
-        return f"{self.scheme}://127.0.0.1:{self.ports[f'{service}-tls' if self.tls else service]}"
+        return f"{self.scheme}://{self.place(f'{service}-tls' if self.tls else service)}"
 
     def local_url(self, service: str) -> str:
         """The address that a service itself listens on; never TLS."""
-        return f"http://127.0.0.1:{self.ports[service]}"
+        return f"http://{self.place(service)}"
+
+    def place(self, service: str) -> str:
+        """Address and port of a public service, or of the TLS before it."""
+        return f"{self.address}:{self.ports[service]}"
 
     def secret(self, purpose: str) -> str:
         """32 characters for a key that a service needs."""
@@ -111,13 +119,14 @@ def make(
     cache: bool = True,
     engine_workers: int = 1,
     auth_ttl: int = AUTH_TTL,
+    address: str = LOOPBACK,
 ) -> Plan:
     """Choose ports and a password for a new lab."""
     if shape not in SHAPES:
         raise ValueError(f"no such shape: {shape}; there are {', '.join(SHAPES)}")
     names = [*PUBLIC, *(f"{name}-tls" for name in PUBLIC if tls), *INTERNAL]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    return Plan(folder, shape, tls, convergence, cache, engine_workers, auth_ttl, ports, secrets.token_hex(12))
+    ports = dict(zip(names, _free_ports(address, len(names)), strict=True))
+    return Plan(folder, shape, tls, convergence, cache, engine_workers, auth_ttl, address, ports, secrets.token_hex(12))
 
 
 def load(folder: Path) -> Plan | None:
@@ -129,14 +138,15 @@ def load(folder: Path) -> Plan | None:
     return Plan(**{**content, "folder": folder})
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(address: str, count: int) -> list[int]:
     found: list[int] = []
     for port in _in_order():
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        try:
+            for each in {address, LOOPBACK}:
+                with socket.socket() as probe:
+                    probe.bind((each, port))
+        except OSError:
+            continue
         found.append(port)
         if len(found) == count:
             break

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from .plan import REGION, SEVERAL, STACK_DOMAIN, Plan
+from .plan import LOOPBACK, REGION, SEVERAL, STACK_DOMAIN, Plan
 
 Sections = Mapping[str, Mapping[str, object]]
 
@@ -133,7 +133,7 @@ def _write_swift(plan: Plan) -> None:
     _write(
         folder / "proxy-server.conf",
         {
-            "DEFAULT": _swift_defaults(plan, "swift"),
+            "DEFAULT": {**_swift_defaults(plan, "swift"), "bind_ip": plan.address},
             "pipeline:main": {"pipeline": _SWIFT_PIPELINE},
             "app:proxy-server": {"use": "egg:swift#proxy", "account_autocreate": True},
             "filter:catch_errors": {"use": "egg:swift#catch_errors"},
@@ -152,7 +152,7 @@ def _write_swift(plan: Plan) -> None:
 
 def _swift_defaults(plan: Plan, service: str) -> dict[str, object]:
     return {
-        "bind_ip": "127.0.0.1",
+        "bind_ip": LOOPBACK,
         "bind_port": plan.ports[service],
         "swift_dir": plan.folder / "swift",
         "user": "root",

@@ -1,4 +1,4 @@
-"""Puts TLS before plain HTTP servers of 127.0.0.1: tls_proxy.py SERVER.PEM PORT=TARGET….
+"""Puts TLS before plain HTTP servers of an address of this machine: tls_proxy.py ADDRESS SERVER.PEM PORT=TARGET….
 
 Bytes pass as they are, so a server has to know by itself that it is called by https. Lines on standard input say what
 is to go wrong, and each is confirmed by "done PORT METHOD":
@@ -21,14 +21,14 @@ import sys
 _FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-async def main(certificate: str, *pairs: str) -> None:
+async def main(address: str, certificate: str, *pairs: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     connectors = {}
     for pair in pairs:
         port, _, target = pair.partition("=")
-        connectors[port] = _Connector(int(target))
-        await asyncio.start_server(connectors[port], "127.0.0.1", int(port), ssl=context)
+        connectors[port] = _Connector(address, int(target))
+        await asyncio.start_server(connectors[port], address, int(port), ssl=context)
     print("ready", flush=True)
     while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
         what, port, method = line.split()
@@ -37,14 +37,14 @@ async def main(certificate: str, *pairs: str) -> None:
 
 
 class _Connector:
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, address: str, target: int) -> None:
+        self._target = (address, target)
         self.faults: dict[bytes, str] = {}
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection's bytes both ways until both sides have ended; a dead server ends it at once."""
         with contextlib.suppress(OSError):
-            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            other_reader, other_writer = await asyncio.open_connection(*self._target)
             lost = asyncio.Event()
             await asyncio.gather(
                 self._requests(reader, other_writer, writer, lost), _answers(other_reader, writer, lost)

@@ -1,6 +1,7 @@
-"""Runs Heat in one process: run_heat.py CONFIG SCHEME NAME=PORT…, with NAME of heat-engine, heat-api, heat-api-cfn.
+"""Runs Heat in one process: run_heat.py CONFIG SCHEME NAME=PLACE…, with NAME of heat-engine, heat-api, heat-api-cfn.
 
-heat-engine has no port. In one process the APIs reach it through oslo.messaging's in-process transport (fake://).
+A place is ADDRESS:PORT; heat-engine has none. In one process the APIs reach it through oslo.messaging's in-process
+transport (fake://).
 Runs with the services' Python.
 """
 
@@ -24,7 +25,7 @@ def main(config: str, scheme: str, *wanted: str) -> None:
     names = dict(item.partition("=")[::2] for item in wanted)
     if "heat-engine" in names:
         _start_engine()
-    servers = {name: serving.Server(_application(name), int(port), scheme) for name, port in names.items() if port}
+    servers = {name: serving.Server(_application(name), place, scheme) for name, place in names.items() if place}
     serving.serve(servers)
 
 

@@ -1,4 +1,4 @@
-"""Runs Keystone: run_keystone.py CONFIG PORT SCHEME PASSWORD.
+"""Runs Keystone: run_keystone.py CONFIG ADDRESS:PORT SCHEME PASSWORD.
 
 Makes its tables and its first user, admin with this password, where they are not there yet.
 Runs with the services' Python.
@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from heatlab.programs import databases, serving  # noqa: E402
 
 
-def main(config: str, port: str, scheme: str, password: str) -> None:
+def main(config: str, place: str, scheme: str, password: str) -> None:
     databases.prepare_for_threads()
     os.environ["OS_KEYSTONE_CONFIG_FILES"] = config
     sys.argv[1:] = []
@@ -28,7 +28,7 @@ def main(config: str, port: str, scheme: str, password: str) -> None:
     application = wsgi.initialize_public_application()
     upgrades.offline_sync_database_to_version()
     _make_first_user(password)
-    serving.serve({"keystone": serving.Server(application, int(port), scheme)})
+    serving.serve({"keystone": serving.Server(application, place, scheme)})
 
 
 def _make_first_user(password: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs Zaqar: run_zaqar.py CONFIG PORT SCHEME. Runs with the services' Python."""
+"""Runs Zaqar: run_zaqar.py CONFIG ADDRESS:PORT SCHEME. Runs with the services' Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from heatlab.programs import serving  # noqa: E402
 
 
-def main(config: str, port: str, scheme: str) -> None:
+def main(config: str, place: str, scheme: str) -> None:
     """Do what zaqar.transport.wsgi.app does, with a configuration file that is named."""
     from oslo_config import cfg
     from oslo_log import log
@@ -23,7 +23,7 @@ def main(config: str, port: str, scheme: str) -> None:
     cfg.CONF(["--config-file", config], project="zaqar", prog="zaqar-queues")
     log.setup(cfg.CONF, "zaqar")
     application = bootstrap.Bootstrap(cfg.CONF).transport.app
-    serving.serve({"zaqar": serving.Server(application, int(port), scheme)})
+    serving.serve({"zaqar": serving.Server(application, place, scheme)})
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ faulthandler.register(signal.SIGUSR1)
 
 
 class Server:
-    """An application on a port of 127.0.0.1."""
+    """An application on a place of this machine, ADDRESS:PORT."""
 
-    def __init__(self, application: Callable[..., Any], port: int, scheme: str) -> None:
+    def __init__(self, application: Callable[..., Any], place: str, scheme: str) -> None:
         self._application = application
-        self._port = port
+        self._place = place
         self._scheme = scheme
         self._server: Any = None
         self._map: dict[int, Any] = {}
@@ -39,8 +39,7 @@ class Server:
         self._server = create_server(
             self._application,
             map=self._map,
-            host="127.0.0.1",
-            port=self._port,
+            listen=self._place,
             url_scheme=self._scheme,
             threads=16,
             connection_limit=4000,
