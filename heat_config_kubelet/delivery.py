@@ -19,8 +19,8 @@ from .outbox import LONGEST_RETRY_AFTER_SECONDS, Listed, Parcel, Step, decide, n
 from .result import signal_body
 from .secrets import Blanker
 from .settings import Settings
-from .signals import Answer, AnswerKind, body_limit, url_expiry
-from .store import DELIVERED, DROPPED, PENDING, REFUSED, UNSENT, Entry
+from .signals import Answer, AnswerKind, body_limit, names_resource, url_expiry
+from .store import DELIVERED, DOUBTFUL, DROPPED, PENDING, REFUSED, UNSENT, Entry
 from .values import Deployment
 
 THREADS = 8
@@ -28,6 +28,11 @@ THREADS = 8
 _LONGEST_PAUSE = 60.0
 _MOST_AHEAD = 1.1 * LONGEST_RETRY_AFTER_SECONDS
 """No attempt is planned later than that: a stored time that is was noted before the time of day was corrected."""
+_GIVEN_TO_SUCCESSOR = (
+    "{transport} names the resource, and Heat may have given this to {successor}, which replaces the deployment: then "
+    "nothing ends the wait for its DELETE but the stack's timeout; a deployment with DELETE among its actions needs "
+    "signal_transport TEMP_URL_SIGNAL or ZAQAR_SIGNAL"
+)
 _STATES = {
     AnswerKind.ACCEPTED: DELIVERED,
     AnswerKind.REFUSED: REFUSED,
@@ -136,11 +141,23 @@ class Delivery:
             self._threads.submit(_Attempt(deployment, entry.decided_at, body))
 
     def _note(self, entry: Entry, answer: Answer) -> None:
+        doubt = self._doubt(entry) if answer.kind is AnswerKind.ACCEPTED else ""
+        if doubt:
+            self._ledger.note_signal(entry, DOUBTFUL, f"{answer.detail}; {doubt}")
+            return
         if answer.final:
             self._ledger.note_signal(entry, _STATES[answer.kind], answer.detail)
             return
         again = next_attempt(entry.attempts + 1, self._ledger.clock.wall(), self._rng, answer.retry_after)
         self._ledger.note_retry(entry, answer.detail, again)
+
+    def _doubt(self, entry: Entry) -> str:
+        """Why a signal that Heat has accepted may not be what ends its wait; "" where it is."""
+        deployment = entry.deployment
+        successor = self._ledger.owners()[deployment.identity]
+        if successor is None or successor is entry or not names_resource(deployment.transport):
+            return ""
+        return _GIVEN_TO_SUCCESSOR.format(transport=deployment.transport, successor=successor.deployment.id)
 
 
 @dataclass(frozen=True)

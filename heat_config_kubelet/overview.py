@@ -1,4 +1,4 @@
-"""What `status` shows: every deployment in one line."""
+"""What `status` shows: every deployment in one line, and below them the signals that have not simply arrived."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from .settings import Settings
-from .store import DONE, Entry, Store
+from .store import DELIVERED, DONE, UNSENT, Entry, Store
 
 COLUMNS = ("stack", "resource", "action", "group", "state", "since", "signal")
 
@@ -46,9 +46,13 @@ def _state(entry: Entry) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Draw the maps of `overview` as a table."""
+    """Draw the maps of `overview` as a table; what is to be said of a signal, such as why it waits, follows it."""
     cells = [tuple(name.upper() for name in COLUMNS), *(tuple(str(row[name]) for name in COLUMNS) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines += [
+        f"{row['stack']}/{row['resource']}, {row['action']}: signal {row['signal']}: {row['signal_answer']}"
+        for row in rows
+        if row["signal_answer"] and row["signal"] not in (DELIVERED, UNSENT)
+    ]
+    return "\n".join(lines)

@@ -355,7 +355,13 @@ class Sender:
                 )
             return Answer(AnswerKind.EXPIRED, why, status)
         retry_after = self._retry_after(response.headers)
-        return Answer(AnswerKind.RETRY, f"{detail}; so it is while a stack is suspended", status, retry_after)
+        detail += "; so it is while a stack is suspended"
+        if deployment.transport == CFN_SIGNAL:
+            detail += (
+                ", and for good where the URL has expired sooner than [signals] cfn_url_lifetime says: after "
+                f"Keystone's [credential] auth_ttl, here taken for {self._lifetime:.0f} s"
+            )
+        return Answer(AnswerKind.RETRY, detail, status, retry_after)
 
     def _judge_keystone(self, attempt: _Attempt, error: HttpError, place: str) -> Answer:
         """Judge the refusal of a token."""

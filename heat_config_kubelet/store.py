@@ -98,9 +98,11 @@ WANTED, WORKING, DONE = "wanted", "working", "done"
 WRITING, WRITTEN, REMOVING = "writing", "written", "removing"
 """Phases of a pod's manifest: about to be renamed in; in place; unlinked, or about to be, its pod not yet gone."""
 
-PENDING, DELIVERED, REFUSED, DROPPED, UNSENT = "pending", "delivered", "refused", "dropped", "unsent"
-"""States of a result's signal. DELIVERED: accepted, or given to heat-agents, which signal it; DROPPED: superseded,
-vanished or expired; UNSENT: none is due (NO_SIGNAL), or heat-agents have not asked for it yet.
+PENDING, DELIVERED, DOUBTFUL = "pending", "delivered", "doubtful"
+REFUSED, DROPPED, UNSENT = "refused", "dropped", "unsent"
+"""States of a result's signal. DELIVERED: accepted, or given to heat-agents, which signal it; DOUBTFUL: accepted, but
+Heat may have given it to another deployment; DROPPED: superseded, vanished or expired; UNSENT: none is due (NO_SIGNAL),
+or heat-agents have not asked for it yet.
 Empty while there is no result."""
 
 

@@ -213,8 +213,9 @@ def known(tmp_path: Path) -> None:
 def test_status_shows_every_deployment(conf: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*conf, "status"]) == 1, "one has failed"
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0][:2] == ["STACK", "RESOURCE"] and len(lines) == 5
-    assert {line[1]: line[4] for line in lines[1:]} == {
+    assert lines[0][:2] == ["STACK", "RESOURCE"] and len(lines) == 6
+    assert " ".join(lines[5]) == "shop/skipped, CREATE: signal dropped: superseded"
+    assert {line[1]: line[4] for line in lines[1:5]} == {
         "wanted": "wanted",
         "good": "succeeded",
         "bad": "failed",

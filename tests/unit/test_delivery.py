@@ -15,7 +15,7 @@ from heat_config_kubelet.delivery import THREADS, Delivery
 from heat_config_kubelet.ledger import Ledger
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.signals import Answer, AnswerKind
-from heat_config_kubelet.store import DELIVERED, DROPPED, PENDING, REFUSED, UNSENT, Entry, Store
+from heat_config_kubelet.store import DELIVERED, DOUBTFUL, DROPPED, PENDING, REFUSED, UNSENT, Entry, Store
 from heat_config_kubelet.values import Deployment, Result
 
 YEAR = 365 * 86400.0
@@ -226,7 +226,27 @@ def test_a_replaced_entrys_signal_waits_for_its_successors(case: Case, transport
     case.deliver(1)
     case.deliver(1)
     assert case.heat.order == ["new", "old"]
-    assert case.entry("old").signal == case.entry("new").signal == DELIVERED
+    assert (case.entry("old").signal, case.entry("new").signal) == (DOUBTFUL, DELIVERED)
+
+
+@pytest.mark.parametrize("transport", ["CFN_SIGNAL", "HEAT_SIGNAL"])
+def test_a_replaced_entrys_delete_that_heat_takes_for_the_successor_is_told(case: Case, transport: str) -> None:
+    """Heat answers 200, and waits on."""
+    old = raw_entry("old", action="DELETE", created=T3, transport=transport)
+    take_in(case.other, source(raw_entry("new", created=T2, transport="NO_SIGNAL"), old))
+    case.decide("new", "old")
+    case.deliver(1)
+    told = case.entry("old").answer
+    assert told.startswith(f"200; {transport} names the resource, and Heat may have given this to new")
+    assert "needs signal_transport TEMP_URL_SIGNAL or ZAQAR_SIGNAL" in told
+    assert "WARNING signal doubtful" in case.log.text
+
+
+def test_a_delete_without_a_successor_is_delivered(case: Case) -> None:
+    take_in(case.other, source(raw_entry("old", action="DELETE"), raw_entry("x", resource="other")))
+    case.decide("old")
+    case.deliver(1)
+    assert case.entry("old").signal == DELIVERED
 
 
 @pytest.mark.parametrize("transport", ["TEMP_URL_SIGNAL", "ZAQAR_SIGNAL"])

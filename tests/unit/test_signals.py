@@ -254,7 +254,10 @@ def test_a_stack_that_is_gone_is_said_to_be() -> None:
 @pytest.mark.parametrize("transport", ALL)
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_suspended_stack_is_waited_for(transport: str, status: int) -> None:
-    assert network(answer(status)).sender().send(deployment(transport), BODY).kind is AnswerKind.RETRY
+    found = network(answer(status)).sender().send(deployment(transport), BODY)
+    assert found.kind is AnswerKind.RETRY
+    assert "so it is while a stack is suspended" in found.detail or transport in ("HEAT_SIGNAL", "ZAQAR_SIGNAL")
+    assert ("[credential] auth_ttl, here taken for 900 s" in found.detail) is (transport == "CFN_SIGNAL")
 
 
 @pytest.mark.parametrize(("transport", "after"), [("CFN_SIGNAL", 901), ("TEMP_URL_SIGNAL", 3601)])
