@@ -367,12 +367,17 @@ class Sender:
         """Judge the refusal of a token."""
         status = int(error.http_status or 0)
         detail = f"{place}: no token: {status} {attempt.shown(str(error))}"
+        if status in (401, 403):
+            detail += "; so it is while a stack is suspended, and when it is gone"
         if status in _RETRIED or not 400 <= status < 500:
             headers = getattr(error.response, "headers", None) or {}
             return Answer(AnswerKind.RETRY, detail, status or None, self._retry_after(headers))
         return Answer(AnswerKind.REFUSED, detail, status)
 
     def _tls(self, attempt: _Attempt, place: str, error: Exception) -> Answer:
+        reason = _innermost(error)
+        if isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # it was cut off
+            return Answer(AnswerKind.RETRY, f"{place}: {attempt.shown(_cause(error))}")
         using = f"which is {self._settings_ca}" if self._settings_ca else "which is not set"
         return Answer(
             AnswerKind.RETRY,
@@ -502,6 +507,13 @@ def _text_of(response: requests.Response) -> str:
 
 
 def _cause(error: BaseException) -> str:
+    """What the innermost reason of an error says."""
+    reason = _innermost(error)
+    text = getattr(reason, "strerror", None) or str(reason)
+    return f"{type(reason).__name__}: {text}"
+
+
+def _innermost(error: BaseException) -> BaseException:
     """The innermost reason of an error of requests, urllib3 or keystoneauth1, whose own texts hold the whole URL."""
     for _ in range(8):
         inner = getattr(error, "reason", None)
@@ -512,5 +524,4 @@ def _cause(error: BaseException) -> str:
         if inner is None or inner is error:
             break
         error = inner
-    text = getattr(error, "strerror", None) or str(error)
-    return f"{type(error).__name__}: {text}"
+    return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,24 @@ def test_a_certificate_that_cannot_be_verified_names_the_setting(transport: str)
 
 
 @pytest.mark.parametrize("transport", ALL)
+@pytest.mark.parametrize(
+    ("reason", "of_the_ca"),
+    [
+        (ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"), True),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), False),
+        (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF)"), False),
+        (ssl.SSLError(1, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"), True),
+    ],
+)
+def test_only_a_certificates_fault_is_called_one(transport: str, reason: ssl.SSLError, of_the_ca: bool) -> None:
+    """A connection that a proxy cuts is an error of TLS too."""
+    found = network(requests.exceptions.SSLError(reason)).sender().send(deployment(transport), BODY)
+    assert found.kind is AnswerKind.RETRY
+    assert ("[signals] ca" in found.detail) is of_the_ca
+    assert str(reason.strerror) in found.detail
+
+
+@pytest.mark.parametrize("transport", ALL)
 def test_the_ca_of_the_settings_wins_over_the_environment(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """requests lets REQUESTS_CA_BUNDLE override a session's own CA; and verification is never off."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/environment/ca.pem")
@@ -416,6 +435,7 @@ def test_an_unknown_transport_or_verb_is_refused() -> None:
 def test_a_token_that_is_not_given_counts_like_a_signals_answer(status: int, kind: AnswerKind) -> None:
     found = Network(lambda _: answer(status)).sender().send(deployment("HEAT_SIGNAL"), BODY)
     assert (found.kind, found.status) == (kind, status)
+    assert ("so it is while a stack is suspended" in found.detail) is (status in (401, 403))
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"token": 1}', b'{"token": {"catalog": []}}'])
