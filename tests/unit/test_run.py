@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from support import FakeTime, identity, live, raw_entry
 
+from heat_config_kubelet.apply_config import APPLY_SECONDS
 from heat_config_kubelet.errors import MetadataError, ModeError, SettingsError, StoreError
-from heat_config_kubelet.run import APPLY_SECONDS, run
+from heat_config_kubelet.run import run
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.store import APPLIED, SCHEMA_VERSION, Store
 from heat_config_kubelet.wake import Wake
@@ -88,7 +89,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         made.steps.append("loop")
 
     monkeypatch.setattr(Wake, "start_loop", start_loop)
-    monkeypatch.setattr("heat_config_kubelet.run.subprocess.Popen", made.popen)
+    monkeypatch.setattr("subprocess.Popen", made.popen)
     yield made
     assert not (tmp_path / "loop.log").exists()
 
@@ -204,7 +205,7 @@ def test_one_that_does_not_end_is_killed_with_what_it_started_and_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Wake, "start_loop", lambda *_: None)
-    monkeypatch.setattr("heat_config_kubelet.run.APPLY_SECONDS", 0.3, raising=False)
+    monkeypatch.setattr("heat_config_kubelet.apply_config.APPLY_SECONDS", 0.3, raising=False)
     case = Case(tmp_path, os_apply_config=f"/bin/sh -c 'sleep 5 & echo $! >{tmp_path}/child; sleep 5'")
     case.answer(raw_entry("a"))
     begun = time.monotonic()
