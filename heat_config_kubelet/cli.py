@@ -91,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     kubelet = add("kubelet-config", _kubelet_config, "write a standalone kubelet's configuration and certificates")
     kubelet.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
     add("check-cache", _check_cache, "drop what a power loss left damaged in os-collect-config's cache")
+    user_data = add("user-data", _user_data, "first boot without cloud-init: take host name, ssh keys and user data")
+    user_data.add_argument("--user", default="root", help="whose ssh keys they are (default root)")
+    user_data.add_argument(
+        "--limit", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the metadata service"
+    )
+    add("elements-path", _elements_path, "print the folder of the elements for diskimage-builder's ELEMENTS_PATH")
     status = add("status", _status, "every deployment: what it wants, how far it is, what was signalled")
     status.add_argument("--json", action="store_true", help="for machines")
     return top
@@ -164,6 +170,24 @@ def _check_cache(given: argparse.Namespace) -> int:
 
     for path in drop_damaged(_settings(given).os_collect_config_cache):
         print(f"{path}: damaged, removed; its source will count as changed")
+    return 0
+
+
+def _user_data(given: argparse.Namespace) -> int:
+    from .clock import Clock
+    from .log import Log
+    from .user_data import FirstBoot
+
+    found = _settings(given)
+    FirstBoot(found.state_dir, Log(found.log_level), Clock(), user=given.user).run(given.limit)
+    return 0
+
+
+def _elements_path(given: argparse.Namespace) -> int:
+    del given
+    from .elements import elements_path
+
+    print(elements_path())
     return 0
 
 

@@ -26,6 +26,7 @@ from . import result as results
 from .errors import AgentError, MetadataError
 from .secrets import Blanker
 from .values import KUBELET_GROUP, Deployment, Result
+from .whole_file import write_whole
 
 TERMINATE_SECONDS = 10.0
 """How long a cancelled hook may take to end by itself before it is killed."""
@@ -174,26 +175,6 @@ def _checked(deployment_id: str) -> str:
     return deployment_id
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all after a crash: 0600, in a directory 0700."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # 0600
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 # --- processes
 
 
@@ -243,7 +224,7 @@ class HookRun:
         try:
             # Forced to run again by the removal of its mark alone: the earlier answer must not pass for this one's.
             notify_file(deployed_dir, deployment.id).unlink(missing_ok=True)
-            _write_whole(mark_file(deployed_dir, deployment.id), data)
+            write_whole(mark_file(deployed_dir, deployment.id), data)
         except OSError as error:
             raise HookError(f"{deployed_dir}: {error.strerror or error}") from error
         with contextlib.ExitStack() as opened:
@@ -302,7 +283,7 @@ class HookRun:
             result = results.from_hook(self._deployment, returncode, stdout, stderr)
         answer = results.hook_answer(result, self._deployment, Blanker(), _ANSWER_BYTES)
         with contextlib.suppress(OSError):  # a full disk must not keep the result from Heat
-            _write_whole(notify_file(self._deployed_dir, self._deployment.id), json.dumps(answer).encode("ascii"))
+            write_whole(notify_file(self._deployed_dir, self._deployment.id), json.dumps(answer).encode("ascii"))
         return result
 
 

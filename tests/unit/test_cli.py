@@ -45,7 +45,7 @@ def test_bad_arguments_are_exit_status_2(arguments: list[str], capsys: pytest.Ca
 
 
 def test_the_help_of_every_command_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("run", "hook", "record", "resume", "loop", "kubelet-config", "check-cache", "status"):
+    for command in ("run", "hook", "record", "resume", "loop", "kubelet-config", "check-cache", "user-data", "status"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         assert "exit status: 0 done" in " ".join(capsys.readouterr().out.split())
@@ -255,3 +255,33 @@ def test_as_a_program_only_a_command_that_waits_collects_garbage(
         gc.enable()
         gc.unfreeze()
     assert collects == {"run": False, "record": True, "loop": True}
+
+
+# --- first boot, elements
+
+
+def test_user_data_hands_over_what_was_asked_for(conf: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from heat_config_kubelet import user_data
+
+    seen: list[tuple[str, Path, float]] = []
+    monkeypatch.setattr(user_data.FirstBoot, "run", lambda self, limit: seen.append((self.user, self.state_dir, limit)))
+    assert cli.main([*conf, "user-data", "--user", "debian", "--limit", "4"]) == 0
+    assert [(user, folder.name, limit) for user, folder, limit in seen] == [("debian", "state", 4.0)]
+
+
+def test_the_elements_of_a_checkout_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["elements-path"]) == 0
+    assert (Path(capsys.readouterr().out.strip()) / "heat-config-kubelet" / "element-deps").is_file()
+
+
+def test_a_package_without_elements_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from heat_config_kubelet.elements import elements_path
+
+    class Distribution:
+        files = None
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Distribution)
+    with pytest.raises(AgentError, match="not installed with this package"):
+        elements_path(tmp_path / "heat_config_kubelet")

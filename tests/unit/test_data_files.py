@@ -123,3 +123,32 @@ def test_os_apply_config_takes_it(tmp_path: Path, config: Path) -> None:
     file = tmp_path / "out" / "etc" / "os-collect-config.conf"
     assert file.read_text() == "[DEFAULT]\ncommand = heat-config-kubelet run\npolling_interval = 5\n"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def image_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What the image was built with."""
+    file = tmp_path / "image.json"
+    file.write_text(text)
+    monkeypatch.setenv("OS_COLLECT_CONFIG_IMAGE_FILE", str(file))
+
+
+def test_the_metadatas_settings_win_over_the_images(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = {"polling_interval": 20, "collectors": ["heat_local"], "zaqar": {"password": "none", "queue_id": "q"}}
+    image_file(tmp_path, monkeypatch, json.dumps(image))
+    first = parsed(rendered({}, config), config)
+    assert (first.polling_interval, first.collectors) == (20, ["heat_local"])
+    config.unlink()
+    metadata = {"os-collect-config": {"collectors": ["heat", "local"], "zaqar": {"password": "p"}}}
+    text = rendered(metadata, config)
+    found = parsed(text, config)
+    assert (found.polling_interval, found.collectors, found.zaqar.password) == (20, ["heat", "local"], "p")
+    assert "queue_id = q" in text, "of a section they say what they say, no more"
+
+
+def test_an_image_file_that_is_broken_is_named(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_file(tmp_path, monkeypatch, "{")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        rendered({"os-collect-config": {"polling_interval": 1}}, config)
+    assert "image.json" in failed.value.stderr and "Traceback" not in failed.value.stderr
