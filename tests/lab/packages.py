@@ -27,6 +27,20 @@ NODE = (
 )
 """systemd brings systemd-analyze, which checks the units; it is not started."""
 
+IMAGE = (
+    "busybox-static",
+    "ca-certificates",
+    "genisoimage",
+    "iproute2",
+    "mount",
+    "openssh-client",
+    "openssl",
+    "qemu-system-x86",
+    "qemu-utils",
+    "util-linux",
+)
+"""For virtual machines; what builds an image is brought by the command that does."""
+
 _APT = (
     "apt-get",
     "-y",
