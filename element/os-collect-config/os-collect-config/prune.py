@@ -13,8 +13,18 @@ def main(venv):
         for name in ("tests", "test"):
             for path in [*site.glob(f"*/{name}"), *site.glob(f"*/*/{name}")]:
                 remove(path)
-        for pattern in ("netaddr/eui/*.txt", "netaddr/eui/*.idx", "lxml/*.pxi", "lxml/*.pyx", "lxml/*.h",
-                        "lxml/includes", "lxml/objectify*", "lxml/html", "lxml/isoschematron", "heatclient/osc"):
+        for pattern in (
+            "netaddr/eui/*.txt",
+            "netaddr/eui/*.idx",
+            "lxml/*.pxi",
+            "lxml/*.pyx",
+            "lxml/*.h",
+            "lxml/includes",
+            "lxml/objectify*",
+            "lxml/html",
+            "lxml/isoschematron",
+            "heatclient/osc",
+        ):
             for path in site.glob(pattern):
                 remove(path)
 
