@@ -350,8 +350,8 @@ class Sender:
             why = f"{detail}; the pre-signed URL ended at {ended}"
             if deployment.transport == CFN_SIGNAL:
                 why += (
-                    f", {self._lifetime:.0f} s after it was signed (Keystone's [credential] auth_ttl); a deployment "
-                    "that takes longer needs a longer auth_ttl, or signal_transport HEAT_SIGNAL"
+                    f", {self._lifetime:.0f} s after it was signed (Keystone's [credential] auth_ttl, in minutes); a "
+                    "deployment that takes longer needs a longer auth_ttl, or signal_transport HEAT_SIGNAL"
                 )
             return Answer(AnswerKind.EXPIRED, why, status)
         retry_after = self._retry_after(response.headers)
@@ -359,7 +359,7 @@ class Sender:
         if deployment.transport == CFN_SIGNAL:
             detail += (
                 ", and for good where the URL has expired sooner than [signals] cfn_url_lifetime says: after "
-                f"Keystone's [credential] auth_ttl, here taken for {self._lifetime:.0f} s"
+                f"Keystone's [credential] auth_ttl (minutes), here taken for {self._lifetime:.0f} s"
             )
         return Answer(AnswerKind.RETRY, detail, status, retry_after)
 

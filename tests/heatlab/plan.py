@@ -26,7 +26,7 @@ STACK_DOMAIN = "heat"
 
 LOOPBACK = "127.0.0.1"
 
-AUTH_TTL = 15 * 60
+AUTH_TTL = 15
 """Keystone's own default."""
 
 PUBLIC = ("keystone", "heat-api", "heat-api-cfn", "zaqar", "swift", "nova")
@@ -59,7 +59,7 @@ class Plan:
     cache: bool
     engine_workers: int
     auth_ttl: int
-    """Seconds for which Keystone takes a pre-signed URL (CFN_SIGNAL)."""
+    """Minutes for which Keystone takes a pre-signed URL (CFN_SIGNAL)."""
     address: str
     """Of this machine: where the public services listen; all others do on 127.0.0.1."""
     ports: dict[str, int]

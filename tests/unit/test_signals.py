@@ -258,7 +258,7 @@ def test_a_suspended_stack_is_waited_for(transport: str, status: int) -> None:
     found = network(answer(status)).sender().send(deployment(transport), BODY)
     assert found.kind is AnswerKind.RETRY
     assert "so it is while a stack is suspended" in found.detail or transport in ("HEAT_SIGNAL", "ZAQAR_SIGNAL")
-    assert ("[credential] auth_ttl, here taken for 900 s" in found.detail) is (transport == "CFN_SIGNAL")
+    assert ("[credential] auth_ttl (minutes), here taken for 900 s" in found.detail) is (transport == "CFN_SIGNAL")
 
 
 @pytest.mark.parametrize(("transport", "after"), [("CFN_SIGNAL", 901), ("TEMP_URL_SIGNAL", 3601)])
