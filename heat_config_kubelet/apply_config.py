@@ -1,8 +1,8 @@
 """Runs os-apply-config in a pass, unless nothing that it renders can have changed since it last succeeded.
 
 It costs more than all else in a pass, and most passes bring a changed deployment only. Where an image has no
-template but ours, all that it renders is os-collect-config's file, out of the metadata's `os-collect-config`
-(os_apply_config/apply_config.py, install_config; os_apply_config/collect_config.py, merge_configs).
+template but ours, all that it renders is os-collect-config's file, out of the metadata's `os-collect-config` and of
+the image's own settings (os_apply_config/apply_config.py, install_config; collect_config.py, merge_configs).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ APPLY_SECONDS = 60.0
 _OURS = "os-collect-config.conf"
 _TEMPLATES = Path(__file__).parent / "data" / "os-apply-config"
 _DEFAULT_TEMPLATES = "/usr/libexec/os-apply-config/templates"
+_IMAGE_FILE = "/etc/heat-config-kubelet/os-collect-config.json"
+"""Where our template finds what the image was built with, unless the variable OS_COLLECT_CONFIG_IMAGE_FILE says it."""
 _OPTIONS = {"-t": "templates", "--templates": "templates", "-o": "output", "--output": "output"}
 
 
@@ -105,11 +107,12 @@ class _Rendered:
             return None
         try:
             given = list(_settings(environment.get("OS_CONFIG_FILES", "")))
+            image = _text(Path(environment.get("OS_COLLECT_CONFIG_IMAGE_FILE", _IMAGE_FILE)))
         except (OSError, ValueError):
             return None
         if not given:
             return None
-        told = json.dumps([list(command), given], sort_keys=True).encode()
+        told = json.dumps([list(command), given, image], sort_keys=True).encode()
         return cls(told, found[1] / "etc" / _OURS, state_dir)
 
     def is_current(self) -> bool:
@@ -176,6 +179,13 @@ def _settings(files: str) -> Iterator[object]:
         if not isinstance(content, dict):
             raise ValueError(name)
         yield content.get("os-collect-config")
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def _safe(lines: list[str]) -> str:

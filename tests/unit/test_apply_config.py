@@ -43,7 +43,11 @@ class Node:
         self.target = folder / "root" / "etc" / "os-collect-config.conf"
         self.target.parent.mkdir(parents=True)
         (folder / "state").mkdir()
-        self.environment = {"OS_CONFIG_FILES": f"{folder / 'heat.json'}:{folder / 'local.json'}"}
+        self.image_file = folder / "image.json"
+        self.environment = {
+            "OS_CONFIG_FILES": f"{folder / 'heat.json'}:{folder / 'local.json'}",
+            "OS_COLLECT_CONFIG_IMAGE_FILE": str(self.image_file),
+        }
         self.answer("heat", {"os-collect-config": POLLED, "deployments": []})
         self.answer("local", {"deployments": []})
 
@@ -91,6 +95,12 @@ def test_changed_settings_of_os_collect_config_are_applied(node: Node) -> None:
     node.answer("local", {"os-collect-config": {"splay": 3}})
     assert node.runs()
     assert not node.runs()
+
+
+def test_changed_settings_of_the_image_are_applied(node: Node) -> None:
+    assert node.runs()
+    node.image_file.write_text('{"splay": 3}')
+    assert node.runs() and not node.runs()
 
 
 def test_a_source_that_is_silent_now_is_a_change(node: Node) -> None:
