@@ -9,7 +9,7 @@ from heatlab import templates
 from lab.node import LabNode
 from lab.receiver import Receiver
 
-from . import agents, measure, with_heat
+from . import agents, images, measure, with_heat
 from .figures import Cell, Figure, at_most, at_most_beyond, at_most_ratio
 from .heat_agents import chain
 from .with_heat import Cloud
@@ -30,6 +30,7 @@ def figures(node: LabNode, receiver: Receiver, cloud: Cloud, pair: tuple[str, st
     yield _update(node)
     yield from _hundred(node, receiver)
     yield _agents(node, receiver)
+    yield from _image()
     yield from _complete(node, cloud, pair)
     for transport in templates.SERVER_TRANSPORTS:
         yield from _transports(node, cloud, transport)
@@ -110,6 +111,26 @@ def _agents(node: LabNode, receiver: Receiver) -> tuple[Figure, Runs]:
         lambda: figure.ours.append(agents.ours(node, receiver)),
         lambda: figure.theirs.append(agents.theirs(node, receiver)),
     )
+
+
+def _image() -> Iterator[tuple[Figure, Runs]]:
+    name, peer = "built image on a virtual machine", "the same image, bare kubelet, the manifest there"
+    seconds = Figure(f"{name}: power switch → pod runs", "s", "≤ 1.25 ×", at_most_ratio(1.25), peer)
+    memory = Figure(f"{name}: memory in use when quiet", "MB", "≤ + 60 MB", at_most_beyond(60.0), peer)
+
+    def take(which: str, of_seconds: list[float], of_memory: list[float]) -> None:
+        found = images.boot(which)
+        of_seconds.append(found["seconds"])
+        of_memory.append(found["megabytes"])
+
+    yield (
+        seconds,
+        (
+            lambda: take("ours", seconds.ours, memory.ours),
+            lambda: take("bare", seconds.theirs, memory.theirs),
+        ),
+    )
+    yield memory, ()
 
 
 def _complete(node: LabNode, cloud: Cloud, pair: tuple[str, str]) -> Iterator[tuple[Figure, Runs]]:

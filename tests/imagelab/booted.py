@@ -133,11 +133,22 @@ class Booted:
 
 
 @contextmanager
-def first_boot(image: Image, site: Cloud, *, transport: str, signal: str, config_drive: bool) -> Iterator[Booted]:
-    """Create a stack of a server and a deployment, boot a machine as that server, and wait until it is complete."""
+def first_boot(
+    image: Image,
+    site: Cloud,
+    *,
+    transport: str,
+    signal: str,
+    config_drive: bool,
+    pod: Mapping[str, Any] | None = None,
+) -> Iterator[Booted]:
+    """Create a stack of a server and a deployment, boot a machine as that server, and wait until it is complete.
+
+    `pod` is the deployment's, by default `secret_pod`.
+    """
     name = f"{image.kind.release}-{next(_NUMBERS)}"
     server = templates.server(transport, metadata=_POLLING)
-    template = templates.template(server, deployment("web", secret_pod(), signal), outputs=outputs("web"))
+    template = templates.template(server, deployment("web", pod or secret_pod(), signal), outputs=outputs("web"))
     stack = Stacks(site.heat.plan).create(name, template, timeout_mins=60)
     stack.wait_for_resource("server", "CREATE_COMPLETE", SECONDS)
     settings = stack.attribute("server", "os_collect_config")

@@ -123,8 +123,8 @@ def _files() -> Iterator[Path]:
 
 
 @contextmanager
-def mounted(disk: Path, folder: Path) -> Iterator[Path]:
-    """Give the root of a raw disk's file system, read-only and as it is: a journal is not played back.
+def mounted(disk: Path, folder: Path, *, writable: bool = False) -> Iterator[Path]:
+    """Give the root of a raw disk's file system; where it is not to be written, as it is: a journal is not played back.
 
     The mount is seen by this process alone (`apart.enter`); `folder` is made.
     """
@@ -132,7 +132,7 @@ def mounted(disk: Path, folder: Path) -> Iterator[Path]:
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     size, start = max([int(number) * _SECTOR for number in line.split()] for line in told.splitlines())
     folder.mkdir()
-    options = f"ro,noload,loop,offset={start},sizelimit={size}"
+    options = f"{'rw' if writable else 'ro,noload'},loop,offset={start},sizelimit={size}"
     subprocess.run(["mount", "-t", "ext4", "-o", options, str(disk), str(folder)], check=True)
     try:
         yield folder

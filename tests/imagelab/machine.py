@@ -213,8 +213,7 @@ class Machine:
         command += ["-netdev", f"user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:{self._port}-:22"]
         command += ["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]
         if self._instance.config_drive:
-            drives.append(f"file={self._instance.config_drive},if=none,id=config,format=raw,readonly=on,media=cdrom")
-            command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=config"]
+            drives.append(f"file={self._instance.config_drive},if=ide,format=raw,readonly=on,media=cdrom")
         return [*command, *(part for drive in drives for part in ("-drive", drive))]
 
     def _answers(self) -> bool:

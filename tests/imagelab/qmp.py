@@ -22,7 +22,11 @@ class Qmp:
         """Raises OSError where no QEMU listens at `path`."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_SECONDS)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         self._lines = self._socket.makefile("r", encoding="utf-8")
         self._lines.readline()  # its greeting
         self.execute("qmp_capabilities")
