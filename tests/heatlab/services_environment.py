@@ -6,14 +6,13 @@ Not for: redis, RabbitMQ and PostgreSQL, which are Debian's.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from lab.binaries import cache_folder
+from lab.environment import made_once, make_empty
 from lab.progress import Progress, run_shown
 
 _HERE = Path(__file__).parent
@@ -31,23 +30,11 @@ def folder(progress: Progress) -> Path:
     for part in (sys.version, sys.base_prefix, *(file.read_text() for file in _NEEDS)):
         needs.update(part.encode() + b"\0")
     place = cache_folder() / f"openstack-{needs.hexdigest()[:16]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_name(place.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.say("OpenStack: waiting for another process that is installing it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "complete").exists():
-            _make(place, progress)
-            (place / "complete").touch()
-    return place
+    return made_once(place, "OpenStack", progress, lambda place: _make(place, progress))
 
 
 def _make(place: Path, progress: Progress) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    run_shown([sys.executable, "-m", "venv", str(place)], progress, "OpenStack: virtual environment")
-    command = [str(place / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    command = make_empty(place, "OpenStack: virtual environment", progress)
     run_shown(
         ["nice", "-n", str(_NICE), *command, "-r", str(_NEEDS[0]), "-c", str(_NEEDS[1])],
         progress,

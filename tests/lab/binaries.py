@@ -98,7 +98,7 @@ def _cached(folder: Path, names: Sequence[str], progress: Progress, what: str, b
     if all((folder / name).is_file() for name in names):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(folder.name + ".lock"), progress, what):
+    with locked(folder.with_name(folder.name + ".lock"), progress, what):
         if all((folder / name).is_file() for name in names):
             return folder
         fresh = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
@@ -113,7 +113,8 @@ def _cached(folder: Path, names: Sequence[str], progress: Progress, what: str, b
 
 
 @contextlib.contextmanager
-def _locked(path: Path, progress: Progress, what: str) -> Iterator[None]:
+def locked(path: Path, progress: Progress, what: str) -> Iterator[None]:
+    """Keep others that bring `what` waiting meanwhile, by a lock on `path`, and say so where it is us who wait."""
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

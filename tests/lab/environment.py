@@ -5,16 +5,16 @@ Runs with the system's Python and its standard library alone; brings Debian's py
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import packages
-from .binaries import cache_folder
+from .binaries import cache_folder, locked
 from .progress import Progress, run_shown
 
 ROOT = Path(__file__).parents[2]
@@ -35,19 +35,30 @@ def python(progress: Progress) -> Path:
     """
     if sys.version_info[:2] < _OLDEST_PYTHON:
         raise EnvironmentProblemError(f"Python {'.'.join(map(str, _OLDEST_PYTHON))} or later is needed")
-    folder = cache_folder() / f"venv-{_key()}"
+    folder = made_once(
+        cache_folder() / f"venv-{_key()}", "virtual environment", progress, lambda folder: _make(folder, progress)
+    )
+    return folder / "bin" / "python"
+
+
+def made_once(folder: Path, what: str, progress: Progress, make: Callable[[Path], None]) -> Path:
+    """Give `folder`, made by `make` where it is not there or was not made to its end."""
     done = folder / "complete"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.say("virtual environment: waiting for another process that is making it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.with_name(folder.name + ".lock"), progress, what):
         if not done.exists():
-            _make(folder, progress)
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
             done.touch()
-    return folder / "bin" / "python"
+    return folder
+
+
+def make_empty(folder: Path, what: str, progress: Progress) -> list[str]:
+    """Make a virtual environment in `folder`; give the command that installs into it."""
+    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        packages.install(["python3-venv"], progress)
+    run_shown([sys.executable, "-m", "venv", str(folder)], progress, what)
+    return [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
 
 
 def _key() -> str:
@@ -58,11 +69,7 @@ def _key() -> str:
 
 
 def _make(folder: Path, progress: Progress) -> None:
-    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
-        packages.install(["python3-venv"], progress)
-    shutil.rmtree(folder, ignore_errors=True)
-    run_shown([sys.executable, "-m", "venv", str(folder)], progress, "virtual environment")
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    pip = make_empty(folder, "virtual environment", progress)
     environment = {**os.environ, "PIP_RETRIES": "1"}
     run_shown(
         [*pip, "-r", str(_NEEDS[-1]), "-e", f"{ROOT}[cluster]"], progress, "Python packages", cwd="/", env=environment
