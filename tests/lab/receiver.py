@@ -385,7 +385,14 @@ class _Handler(BaseHTTPRequestHandler):
         return _Answer(200, body, {"Content-Type": "application/json"}, resource, signal or {}, signal is not None)
 
     def _zaqar_signal(self, queue: str, raw: bytes) -> _Answer:
-        """Zaqar's v2: needs Client-ID (a UUID) and X-Project-Id; the resource is the queue's name up to "--"."""
+        """Zaqar's v2: needs Client-ID (a UUID) and X-Project-Id; the resource is the queue's name up to "--".
+
+        DELETE gives what was put at the queue's path, as the collector "zaqar" takes its message with `pop`.
+        """
+        kept = self.receiver.object_at(f"/zaqar/v2/queues/{queue}")
+        if self.command == "DELETE" and kept:
+            message = {"id": uuid.uuid4().hex, "ttl": 60, "age": 1, "body": json.loads(kept[0])}
+            return _Answer.json(200, {"messages": [message]})
         messages = _map(raw).get("messages") if self.command == "POST" else None
         try:
             uuid.UUID(self.headers.get("Client-ID", ""))
