@@ -84,3 +84,16 @@ def test_a_boot_starts_the_loop_where_something_is_pending() -> None:
     assert [command(line) for line in values("heat-config-kubelet.service", "ExecStart")] == [
         ["heat-config-kubelet", "loop"]
     ]
+
+
+def test_the_host_name_and_user_data_are_there_before_kubelet_and_collector() -> None:
+    """cloud-init.service became cloud-init-network.service in 24.3; without cloud-init it is a unit of ours."""
+    first = {"cloud-init.service", "cloud-init-network.service", "heat-config-kubelet-user-data.service"}
+    for unit in ("kubelet.service", COLLECTOR):
+        assert first <= {name for line in values(unit, "After") for name in line.split()}, unit
+    assert values("heat-config-kubelet-user-data.service", "ConditionPathExists") == ["!/usr/bin/cloud-init"]
+
+
+def test_further_options_reach_the_kubelet() -> None:
+    assert values("kubelet.service", "EnvironmentFile") == ["-/etc/default/kubelet", "-/etc/sysconfig/kubelet"]
+    assert values("kubelet.service", "ExecStart")[0].endswith(" $KUBELET_EXTRA_ARGS")

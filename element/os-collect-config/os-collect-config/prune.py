@@ -13,28 +13,65 @@ COMMANDS = ("heat-config-kubelet", "os-apply-config", "os-collect-config", "os-r
 """The programs that stay; the others are those of libraries."""
 
 STEPS = (
-    ("pip and setuptools", ("pip", "pip-*", "setuptools", "setuptools-*", "_distutils_hack", "distutils-precedence.pth",
-                            "pkg_resources")),
+    (
+        "pip and setuptools",
+        ("pip", "pip-*", "setuptools", "setuptools-*", "_distutils_hack", "distutils-precedence.pth", "pkg_resources"),
+    ),
     ("packages' own tests", ("*/tests", "*/*/tests", "*/test", "*/*/test", "*/testsuite")),
     # Names of the makers of network cards: netaddr reads them when it is asked for one (netaddr/eui/ieee.py).
     ("netaddr's tables", ("netaddr/eui/*.txt", "netaddr/eui/*.idx")),
     # The collector cfn uses lxml.etree, which has what it needs of _elementpath.
-    ("lxml beside etree", ("lxml/*.pxi", "lxml/*.pyx", "lxml/*.pxd", "lxml/*.h", "lxml/includes", "lxml/html",
-                           "lxml/isoschematron", "lxml/objectify.*", "lxml/sax.*", "lxml/builder.*", "lxml/_difflib.*",
-                           "lxml/ElementInclude.py", "lxml/cssselect.py", "lxml/doctestcompare.py",
-                           "lxml/pyclasslookup.py", "lxml/usedoctest.py")),
+    (
+        "lxml beside etree",
+        (
+            "lxml/*.pxi",
+            "lxml/*.pyx",
+            "lxml/*.pxd",
+            "lxml/*.h",
+            "lxml/includes",
+            "lxml/html",
+            "lxml/isoschematron",
+            "lxml/objectify.*",
+            "lxml/sax.*",
+            "lxml/builder.*",
+            "lxml/_difflib.*",
+            "lxml/ElementInclude.py",
+            "lxml/cssselect.py",
+            "lxml/doctestcompare.py",
+            "lxml/pyclasslookup.py",
+            "lxml/usedoctest.py",
+        ),
+    ),
     # They need distributions that are left out: osc-lib and cliff.
-    ("commands of clients", ("heatclient/osc", "heatclient/shell.py", "zaqarclient/queues/cli.py",
-                             "zaqarclient/queues/v2/cli.py", "oslo_config/sphinx*", "oslo_config/generator.py",
-                             "oslo_config/validator.py")),
+    (
+        "commands of clients",
+        (
+            "heatclient/osc",
+            "heatclient/shell.py",
+            "zaqarclient/queues/cli.py",
+            "zaqarclient/queues/v2/cli.py",
+            "oslo_config/sphinx*",
+            "oslo_config/generator.py",
+            "oslo_config/validator.py",
+        ),
+    ),
     ("translations", ("*/locale",)),
     # dateutil asks the system's time zones first, and the log's times are local ones.
     ("dateutil's time zones", ("dateutil/zoneinfo/*.tar.gz",)),
     ("types and sources of C", ("**/*.pyi", "**/py.typed", "**/*.c", "**/*.pyx", "**/*.pxd", "*-stubs")),
     # Where each file came from (the build's folders too); entry points and versions are read at run time.
-    ("installers' notes", ("*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED",
-                           "*.dist-info/direct_url.json", "*.dist-info/AUTHORS*", "*.dist-info/pbr.json",
-                           "*.dist-info/sboms")),
+    (
+        "installers' notes",
+        (
+            "*.dist-info/RECORD",
+            "*.dist-info/INSTALLER",
+            "*.dist-info/REQUESTED",
+            "*.dist-info/direct_url.json",
+            "*.dist-info/AUTHORS*",
+            "*.dist-info/pbr.json",
+            "*.dist-info/sboms",
+        ),
+    ),
 )
 
 
