@@ -1,0 +1,1 @@
+"""What image-build/build and image-build/report are made of."""
