@@ -27,7 +27,7 @@ PAUSE = "registry.k8s.io/pause:3.10.2"
 
 _JOURNAL_MIB = "32"
 _FILE_SYSTEM = "-O ^64bit,^metadata_csum_seed,^orphan_file -m 1 -i 16384"
-"""For mkfs.ext4: what extlinux can read; inodes as mke2fs.conf has them, where diskimage-builder makes four times more."""
+"""For mkfs.ext4: what extlinux can read; inodes as mke2fs.conf has them; diskimage-builder makes four times more."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Order:
 
 
 def build(order: Order, progress: Progress) -> None:
-    """Build what is ordered. Raises BuildError, BinaryError, PackageError or CommandError; nothing is left of it then."""
+    """Build what is ordered. Raises BuildError, BinaryError, PackageError, CommandError; nothing is left of it then."""
     for archive in order.images:
         if not archive.exists():
             raise BuildError(f"--image {archive}: there is no such file")

@@ -1,4 +1,4 @@
-"""What of the build machine a build has to know: its mirror of Debian, whether it has a device mapper, what it reaches."""
+"""What a build has to know of its machine: its mirror of Debian, whether it has a device mapper, what it reaches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONNECT_SECONDS = 4
 
 
 def mirrors(sources: Iterable[str]) -> dict[str, str]:
-    """Give diskimage-builder's settings for the mirrors in `sources`, the texts of apt's files; Debian's own by default.
+    """Give diskimage-builder's settings for the mirrors in `sources`, texts of apt's files; Debian's own by default.
 
     Both of apt's formats (sources.list(5)).
     """
@@ -83,5 +83,5 @@ def reaches(host: str, port: int = 443) -> bool:
 
 
 def bare_environment() -> dict[str, str]:
-    """This process's environment without what misleads programs in a chroot or another Python."""
+    """Give this process's environment without what misleads programs in a chroot or another Python."""
     return {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")}

@@ -1,4 +1,4 @@
-"""Hand the build host's settings of pip into the image's build: pip_settings.py FOLDER PLACE REQUIREMENTS…
+"""Hand the build host's settings of pip into the image's build: pip_settings.py FOLDER PLACE REQUIREMENTS.
 
 Writes FOLDER/pip.conf and what it names: the certificate authorities, and the wheels of a local find-links folder that
 the requirement files name. PLACE is that folder as the build's chroot sees it.
@@ -33,7 +33,7 @@ def main(folder, place, requirements):
         kept.append(str(place))
     if kept:
         settings["find-links"] = "\n" + "\n".join(kept)
-    certificates = given.get("cert") or next((file for file in BUNDLES if os.path.exists(file)), None)
+    certificates = given.get("cert") or next((file for file in BUNDLES if pathlib.Path(file).exists()), None)
     for key, source in (("cert", certificates), ("client-cert", given.get("client-cert"))):
         if source:
             try:
