@@ -5,20 +5,26 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
-def make(folder: Path, address: str) -> None:
-    """Write ca.crt, and server.pem (key and certificate of an address), where they are not there."""
-    if (folder / "server.pem").exists():
+
+def make_authority(folder: Path, days: int = 30) -> None:
+    """Write ca.key and ca.crt where they are not there."""
+    if (folder / "ca.crt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    _openssl(
-        folder,
-        ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=Lab's own CA"],
-    )
+    about = ["-days", str(days), "-subj", "/CN=Lab's own CA"]
+    _openssl(folder, ["req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.crt", *about])
+
+
+def make(folder: Path, address: str) -> None:
+    """Write server.pem (key and certificate of an address) where it is not there, and so the authority's files."""
+    if (folder / "server.pem").exists():
+        return
+    make_authority(folder)
     names = ["-addext", f"subjectAltName=IP:{address},DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
     signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-days", "30", "-subj", f"/CN={address}"]
-    _openssl(folder, ["req", "-x509", *key, "-keyout", "server.key", "-out", "server.crt", *signed, *names])
+    _openssl(folder, ["req", "-x509", *_KEY, "-keyout", "server.key", "-out", "server.crt", *signed, *names])
     (folder / "server.pem").touch(mode=0o600)
     (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +30,16 @@ def root(request: pytest.FixtureRequest, built: dict[Kind, Image], folder: Path)
     image = built[request.param]
     with images.mounted(image.raw, folder / f"content-{image.kind.name}") as found:
         yield found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_packed_image_is_sound_and_the_same(built: dict[Kind, Image], kind: Kind) -> None:
+    image = built[kind]
+    subprocess.run(["qemu-img", "check", "-q", str(image.qcow2)], check=True)
+    subprocess.run(["qemu-img", "compare", "-q", str(image.qcow2), str(image.raw)], check=True)
+    about = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(image.qcow2)]))
+    assert about["format-specific"]["data"]["compression-type"] == "zstd"
+    assert "backing-filename" not in about
 
 
 def files(root: Path) -> Iterator[Path]:
@@ -86,7 +98,8 @@ def test_nothing_of_the_build_machine_is_in_it(root: Path) -> None:
         if text in content
     }
     assert found == set()
-    assert list((root / "usr/local/share/ca-certificates").glob("*")) == []
+    given = [path.name for path in (root / "usr/local/share/ca-certificates").glob("*")]
+    assert given == ["heat-config-kubelet-1.crt"], "the CA that the build was given for Heat, and no other"
     assert [
         name
         for name in ("tmp", "var/tmp", "root")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from heatlab.stacks import Stacks
 from lab import deployments as heat
 from lab.progress import Progress
 
-from . import apart, machine, user_data
+from . import apart, images, machine, user_data
 from .images import Image
 from .machine import Instance, Machine
 from .node import ImageNode, secrets_of
@@ -44,9 +45,10 @@ class Cloud:
 
 @contextmanager
 def cloud(folder: Path, progress: Progress) -> Iterator[Cloud]:
-    """Start OpenStack in a folder; to be called where `apart.enter` was."""
+    """Start OpenStack in a folder, with TLS by the CA that the images trust; to be called where `apart.enter` was."""
     key = folder / "key"
-    with HeatLab(folder / "heat", progress, address=apart.HEAT) as lab:
+    shutil.copytree(images.authority(), folder / "heat" / "tls")
+    with HeatLab(folder / "heat", progress, address=apart.HEAT, tls=True) as lab:
         yield Cloud(folder, lab, key, machine.make_key(key), progress)
 
 

@@ -1,5 +1,7 @@
 """A virtual machine by QEMU: started from an image that stays as it is, cut off, saved and restored, and asked by ssh.
 
+The kubelet's port of the guest's loopback is carried to this machine as well.
+
 It ends with this process, in whatever way that comes. Its network reaches what `apart.enter` leaves, and nothing else.
 """
 
@@ -19,6 +21,8 @@ from typing import TypeVar
 from heatlab.processes import Service
 from lab.node import free_ports
 from lab.progress import Progress
+
+from heat_config_kubelet.kubelet_config import DEFAULT_PORT
 
 from .acceleration import accelerator
 from .qmp import Qmp
@@ -65,7 +69,7 @@ class Machine:
         self._instance = instance
         self._key = key
         self._progress = progress
-        (self._port,) = free_ports(1)
+        self._port, self.kubelet_port = free_ports(2)
         self._service: Service | None = None
         self._qmp: Qmp | None = None
 
@@ -227,6 +231,7 @@ class Machine:
             "ControlPath": self._control,
             "ControlPersist": 600,
             "IdentitiesOnly": "yes",
+            "LocalForward": f"127.0.0.1:{self.kubelet_port} 127.0.0.1:{DEFAULT_PORT}",
             "LogLevel": "ERROR",
             "PasswordAuthentication": "no",
             "ServerAliveInterval": 30,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,15 +16,12 @@ from .machine import BOOT_SECONDS, Machine, quoted
 
 _PYTHON = "/opt/heat-config-kubelet/bin/python"
 _STORE = "/var/lib/heat-config-kubelet/store.sqlite"
-_ASK_KUBELET = """
-import json, ssl, sys, urllib.request
+_ACCESS = """
+import json, sys
 from pathlib import Path
 from heat_config_kubelet import kubelet_config, settings
 access = kubelet_config.discover(settings.load(Path("/etc/heat-config-kubelet/heat-config-kubelet.conf")))
-context = ssl.create_default_context(cafile=str(access.ca))
-context.load_cert_chain(access.client_cert, access.client_key)
-url = f"https://127.0.0.1:{access.port}/pods"
-sys.stdout.write(urllib.request.urlopen(url, timeout=30, context=context).read().decode())
+json.dump([path.read_text() for path in (access.ca, access.client_cert, access.client_key)], sys.stdout)
 """
 _CHECK_STORE = f"""
 import sqlite3
@@ -40,22 +39,21 @@ class ImageNode:
         self.machine = machine
         self.stack = stack
         """Of its server."""
+        self._access: ssl.SSLContext | None = None
 
     # --- what it is asked
 
     def pods(self) -> list[dict[str, Any]]:
-        """The pods as the kubelet's `/pods` gives them (v1 PodList, its items)."""
-        return list(json.loads(self._python(_ASK_KUBELET))["items"] or [])
+        """The pods as the kubelet's `/pods` gives them (v1 PodList, its items); OSError where it does not answer."""
+        if not self._access:
+            self._access = self._trust()
+        url = f"https://127.0.0.1:{self.machine.kubelet_port}/pods"
+        with urllib.request.urlopen(url, timeout=60, context=self._access) as answer:
+            return list(json.loads(answer.read())["items"] or [])
 
     def ready_pods(self) -> dict[str, dict[str, Any]]:
         """Those that are ready, by the names that their manifests give."""
-        suffix = "-" + self.machine.run("hostname").strip().lower()
-        found = {}
-        for pod in self.pods():
-            conditions = pod["status"].get("conditions") or []
-            if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
-                found[pod["metadata"]["name"].removesuffix(suffix)] = pod
-        return found
+        return {self._name(pod): pod for pod in self.pods() if _is_ready(pod)}
 
     def container(self, name: str) -> str:
         """The id of the first container of a pod that is ready."""
@@ -66,7 +64,7 @@ class ImageNode:
         """The id of the first container of a pod, ready or not; empty where it does not run."""
         for pod in self.pods():
             for status in pod["status"].get("containerStatuses") or []:
-                if pod["metadata"]["name"].startswith(f"{name}-") and "running" in status["state"]:
+                if self._name(pod) == name and "running" in status["state"]:
                     return str(status["containerID"]).rpartition("/")[2]
         return ""
 
@@ -130,10 +128,12 @@ class ImageNode:
 
     def wait_until_only(self, *names: str) -> None:
         """Wait until these pods are ready, and there is no other."""
-        self.wait_for(
-            lambda: sorted(self.ready_pods()) == sorted(names) and len(self.pods()) == len(names),
-            f"no other pods than {', '.join(names) or 'none'}",
-        )
+
+        def look() -> bool:
+            pods = self.pods()
+            return sorted(map(self._name, pods)) == sorted(names) and all(map(_is_ready, pods))
+
+        self.wait_for(look, f"no other pods than {', '.join(names) or 'none'}")
 
     # --- what is done to it
 
@@ -145,8 +145,29 @@ class ImageNode:
         """Have the pod of `gated` wait."""
         self.machine.run(f"mkdir -p {_GATES}/{name} && rm -f {_GATES}/{name}/open && sync")
 
+    @staticmethod
+    def _name(pod: Mapping[str, Any]) -> str:
+        """The name that a pod's manifest gives, without the node's."""
+        return str(pod["metadata"]["name"]).removesuffix(f"-{pod['spec']['nodeName']}")
+
+    def _trust(self) -> ssl.SSLContext:
+        """How this node's kubelet is known, and lets itself be asked."""
+        texts = json.loads(self._python(_ACCESS))
+        names = [self.machine.folder / f"kubelet-{name}" for name in ("ca", "cert", "key")]
+        for file, text in zip(names, texts, strict=True):
+            file.touch(mode=0o600)
+            file.write_text(text)
+        context = ssl.create_default_context(cafile=names[0])
+        context.load_cert_chain(names[1], names[2])
+        return context
+
     def _python(self, script: str) -> str:
         return self.machine.run(f"{_PYTHON} -", stdin=script)
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def gated(pod: Mapping[str, Any], name: str) -> dict[str, Any]:
