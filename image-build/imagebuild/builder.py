@@ -47,7 +47,7 @@ class Order:
     """Of the disk, GiB."""
     level: int = 19
     """Of zstd."""
-    cluster_bits: int = 21
+    cluster_bits: int = 19
     further: tuple[str, ...] = ()
     """Arguments of disk-image-create."""
     variables: dict[str, str] = field(default_factory=dict)

@@ -28,7 +28,7 @@ _REFCOUNT_BITS = 1 << _REFCOUNT_ORDER
 _SECTOR = 512
 
 
-def write(raw: Path, target: Path, *, level: int, cluster_bits: int = 21, threads: int | None = None) -> None:
+def write(raw: Path, target: Path, *, level: int, cluster_bits: int = 19, threads: int | None = None) -> None:
     """Write `raw` as a qcow2 to `target`, packed at zstd's `level` (1 to 22) in clusters of 2^`cluster_bits` bytes.
 
     Clusters of zeros take no room. A cluster that cannot be packed is stored as it is.
