@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from lab.receiver import Fault, Receiver
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "element" / "os-collect-config" / "os-collect-config"
+UNUSED_SECONDS = 86400
+"""After which an older environment goes: another checkout's tests may be using theirs."""
 MOST_MIB = 45.0
 MOST_MIB_COMPRESSED = 10.0
 
@@ -39,8 +42,10 @@ def environment() -> Path:
     with folder.with_name("image-agent.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
             for old in cache_folder().glob("image-agent-*"):
-                shutil.rmtree(old)
+                if time.time() - old.stat().st_mtime > UNUSED_SECONDS:
+                    shutil.rmtree(old)
             make(folder)
             (folder / "complete").touch()
     return folder

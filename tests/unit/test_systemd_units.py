@@ -77,6 +77,11 @@ def test_what_os_collect_config_caches_is_for_root_alone() -> None:
     assert values(COLLECTOR, "UMask") == values("heat-config-kubelet.service", "UMask") == ["0077"]
 
 
+def test_heats_copy_of_the_credentials_is_for_root_alone() -> None:
+    """heat/cloudinit/part_handler.py writes it with the default mode, in a folder that all can enter."""
+    assert "-chmod --silent 0600 /var/lib/cloud/data/cfn-init-data" in values(COLLECTOR, "ExecStartPre")
+
+
 def test_a_boot_starts_the_loop_where_something_is_pending() -> None:
     """os-collect-config calls no command after a reboot with unchanged metadata; the flag file outlives it."""
     assert values("heat-config-kubelet.path", "PathExists") == [str(Wake(Settings(Path("/none")).state_dir).flag)]

@@ -88,7 +88,7 @@ def main(venv):
     for path in site.rglob("*.so*"):
         strip(path)
     before = told("symbols for debuggers", before, venv, [])
-    told("compiled files that are old", before, venv, list(site.rglob("__pycache__")))
+    told("compiled files of the build", before, venv, list(site.rglob("__pycache__")))
     print(f"{size(venv) / 1048576:6.1f} MiB now, to be compiled")
 
 
