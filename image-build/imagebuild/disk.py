@@ -18,8 +18,8 @@ from pathlib import Path
 from lab.progress import Progress
 
 PHASES = {
-    "root": "the base system (debootstrap, from the second time on out of the cache)",
-    "extra-data": "what comes from outside of Debian",
+    "root": "settings, programs, and the base system (debootstrap, from the second time on out of the cache)",
+    "extra-data": "what the installation needs of this machine",
     "pre-install": "preparing the installation",
     "install": "installing packages and programs",
     "post-install": "container images, the first file system, what is left out",
