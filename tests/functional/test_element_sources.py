@@ -268,9 +268,7 @@ def test_pairs_that_kubernetes_supports(build: Build, containerd: str, kubelet: 
     told = _error(done)
     refused = f"containerd {containerd} is not supported by kubelet {kubelet}: from 1.36 on it needs containerd 2.x"
     assert (refused in told) != supported
-    forced = build.run(
-        "containerd", DIB_CONTAINERD_URL="file:///absent", DIB_CONTAINERD_ANY_KUBELET="1", **variables
-    )
+    forced = build.run("containerd", DIB_CONTAINERD_URL="file:///absent", DIB_CONTAINERD_ANY_KUBELET="1", **variables)
     assert "cannot be had" in _error(forced)
 
 
