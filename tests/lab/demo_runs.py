@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 _TOOL = Path(__file__).parents[2] / "tools" / "demo"
-_SECONDS = 300.0
+_SECONDS = 600.0
 _LEFT_SECONDS = 45.0
 
 
@@ -51,7 +51,12 @@ class DemoRun:
         """Wait for its end, for which it is sent this signal first; give its exit status."""
         if number is not None:
             self._process.send_signal(number)
-        self.told += self._process.communicate(timeout=_SECONDS)[0]
+        try:
+            self.told += self._process.communicate(timeout=_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self.told += self._process.communicate()[0]
+            raise AssertionError(f"it did not end within {_SECONDS:g} s:\n{self.told}") from None
         return self._process.returncode
 
     def kill(self) -> None:
