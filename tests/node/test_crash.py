@@ -201,12 +201,16 @@ def test_loop_killed_at_each_change_of_a_hook(node: LabNode, receiver: Receiver)
 
 
 def test_run_killed_at_each_change(node: LabNode, receiver: Receiver) -> None:
-    """os-collect-config calls a `run` that failed again; nothing is lost and nothing done twice."""
+    """os-collect-config calls a `run` that failed again; nothing is lost and nothing done twice.
+
+    Each `run` has to start os-apply-config, so all of them make the same changes.
+    """
     kinds = set()
     for number in range(1, MOST):
         entry = deployments.deployment(
             f"web-{number}", deployments.pod("web", passes.STAYS), receiver, options=passes.QUICK
         )
+        (node.state_dir / "rendered").unlink(missing_ok=True)
         killed = Killed(node, receiver, number, "run", entry)
         kinds.add(killed.last.split()[0] if killed.here else "")
         if killed.here:
