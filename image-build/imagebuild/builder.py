@@ -16,7 +16,7 @@ from lab import binaries, images
 from lab.binaries import cache_folder, locked
 from lab.progress import Progress, run_shown
 
-from . import disk, machine, tools
+from . import disk, filesystem, machine, tools
 from .disk import BuildError
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ ELEMENTS = ("debian-minimal", "block-device-mbr", "extlinux", "slim-debian")
 """The system; the agent's element comes on top."""
 PAUSE = "registry.k8s.io/pause:3.10.2"
 
-_JOURNAL_MIB = "32"
+_JOURNAL_MIB = 32
 _FILE_SYSTEM = "-O ^64bit,^metadata_csum_seed,^orphan_file -m 1 -i 16384"
 """For mkfs.ext4: what extlinux can read; inodes as mke2fs.conf has them; diskimage-builder makes four times more."""
 
@@ -55,7 +55,10 @@ class Order:
 
 
 def build(order: Order, progress: Progress) -> None:
-    """Build what is ordered. Raises BuildError, BinaryError, PackageError, CommandError; nothing is left of it then."""
+    """Build what is ordered.
+
+    Raises BuildError, ImageError, BinaryError, PackageError, CommandError; nothing is left of it then.
+    """
     for archive in order.images:
         if not archive.exists():
             raise BuildError(f"--image {archive}: there is no such file")
@@ -90,7 +93,7 @@ def _make(
         "DIB_DEBOOTSTRAP_CACHE": "1",
         "DIB_DEBIAN_USE_DEBOOTSTRAP_CACHE": "1",
         "DIB_IMAGE_SIZE": str(order.size),
-        "DIB_JOURNAL_SIZE": _JOURNAL_MIB,
+        "DIB_JOURNAL_SIZE": str(_JOURNAL_MIB),
         "DIB_KUBELET_SOURCE": "file",
         "DIB_KUBELET_FILE": str(programs.kubelet),
         "DIB_CONTAINERD_SOURCE": "files",
@@ -107,6 +110,8 @@ def _make(
     arguments = ["-n", "-t", "raw", "-o", str(raw.with_suffix("")), "--mkfs-options", _FILE_SYSTEM]
     arguments += [*order.further, *ELEMENTS, *order.elements]
     disk.create(arguments, environment=variables, work=work, log=log, progress=progress)
+    progress.say("emptying what the file system does not use")
+    filesystem.empty_the_unused(raw, journal_mib=int(variables["DIB_JOURNAL_SIZE"]))
     fresh = work / "image.qcow2"
     packing = ["--level", str(order.level), "--cluster-bits", str(order.cluster_bits)]
     run_shown(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections import deque
@@ -18,7 +17,8 @@ from pathlib import Path
 
 import zstandard
 
-_SECTOR = 512
+from .filesystem import ImageError, file_system
+
 _BLOCK = 4096
 
 PIECES: tuple[tuple[str, str], ...] = (
@@ -35,10 +35,6 @@ PIECES: tuple[tuple[str, str], ...] = (
     ("system", r"/"),
 )
 """Each file belongs to the first piece whose pattern its path begins with."""
-
-
-class ImageError(Exception):
-    """An image cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +71,10 @@ def read(image: Path, *, level: int, cluster_bits: int = 19) -> Image:
     with tempfile.TemporaryDirectory(prefix="image-report-", dir="/var/tmp") as folder:
         raw, files = Path(folder, "raw"), Path(folder, "files")
         _run(["qemu-img", "convert", "-O", "raw", str(image), str(raw)], image)
-        start = _partition(raw, image)
-        used = _used(raw, start, image)
+        place = file_system(raw, image)
+        used = _used(place, image)
         files.mkdir()
-        _run(["debugfs", "-R", f"rdump / {files}", f"{raw}?offset={start}"], image)
+        _run(["debugfs", "-R", f"rdump / {files}", place], image)
         raw.unlink()
         found = _sorted(files)
         pieces = tuple(_measure(name, found.get(name, []), level, 1 << cluster_bits) for name, _ in PIECES)
@@ -94,22 +90,9 @@ def _run(command: list[str], image: Path) -> str:
     return done.stdout
 
 
-def _partition(raw: Path, image: Path) -> int:
-    """Give where the file system begins, in bytes: the first partition of an MBR, else the whole disk."""
-    with raw.open("rb") as stream:
-        first = stream.read(_SECTOR)
-        stream.seek(1024 + 56)
-        if stream.read(2) == b"\x53\xef":
-            return 0
-    kind, start = struct.unpack("<BxxxI", first[450:458]) if first[510:512] == b"\x55\xaa" else (0, 0)
-    if kind != 0x83:
-        raise ImageError(f"{image}: neither an ext4 nor a disk with an MBR whose first partition is one")
-    return int(start) * _SECTOR
-
-
-def _used(raw: Path, start: int, image: Path) -> int:
+def _used(place: str, image: Path) -> int:
     """Give what df would: all blocks but the free ones and those of the file system's own tables."""
-    told = _run(["debugfs", "-R", "stats -h", f"{raw}?offset={start}"], image)
+    told = _run(["debugfs", "-R", "stats -h", place], image)
 
     def number(name: str) -> int:
         match = re.search(rf"^{name}:\s+(\d+)", told, re.MULTILINE)

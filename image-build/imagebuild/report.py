@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from . import budget, pieces
+from . import budget, filesystem, pieces
 from .budget import MIB
 
 LEVEL = 9
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         image = pieces.read(given.image, level=given.level)
         lines = budget.compare(image, given.budget)
-    except (pieces.ImageError, budget.BudgetError) as error:
+    except (filesystem.ImageError, budget.BudgetError) as error:
         print(f"image-build/report: {error}", file=sys.stderr)
         return 2
     write(image, lines, given.level, sys.stdout)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from imagebuild import pieces, qcow2
+from imagebuild import filesystem, pieces, qcow2
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -75,8 +76,8 @@ def test_a_disk_of_odd_size(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """A disk with an MBR and an ext4 in which the agent has 3 MiB of files."""
+def disk(tmp_path: Path) -> Path:
+    """A raw disk with an MBR and an ext4 in which the agent has 3 MiB of files."""
     chance = random.Random(1)
     tree = tmp_path / "tree"
     for name, size in {
@@ -95,9 +96,42 @@ def image(tmp_path: Path) -> Path:
     _disk(raw, [(446, entry), (510, b"\x55\xaa")], 64 * MIB)
     command = ["mke2fs", "-q", "-t", "ext4", "-E", "offset=1048576", "-d", str(tree), str(raw), "63M"]
     subprocess.run(command, check=True)
+    return raw
+
+
+@pytest.fixture
+def image(disk: Path, tmp_path: Path) -> Path:
+    """The same, packed."""
     packed = tmp_path / "image.qcow2"
-    qcow2.write(raw, packed, level=3)
+    qcow2.write(disk, packed, level=3)
     return packed
+
+
+def test_what_files_left_behind_is_emptied(disk: Path) -> None:
+    place = filesystem.file_system(disk, disk)
+    gone = random.Random(2).randbytes(2 * MIB)
+    junk = disk.with_name("junk")
+    junk.write_bytes(gone)
+    for request in (f"write {junk} junk", "rm junk"):
+        subprocess.run(["debugfs", "-w", "-R", request, place], check=True, capture_output=True)
+    assert gone[:4096] in disk.read_bytes()
+    read = ["debugfs", "-R", "cat /usr/local/bin/kubelet", place]
+    kept = subprocess.run(read, check=True, capture_output=True).stdout
+    filesystem.empty_the_unused(disk, journal_mib=4)
+    assert gone[:4096] not in disk.read_bytes()
+    assert subprocess.run(read, check=True, capture_output=True).stdout == kept
+    assert len(kept) == 5 * MIB
+    told = subprocess.run(["dumpe2fs", "-h", place], check=True, capture_output=True, text=True).stdout
+    assert re.search(r"^Total journal size: +4M$", told, re.MULTILINE)
+    subprocess.run(["e2fsck", "-f", "-n", place], check=True, capture_output=True)
+
+
+def test_a_file_system_that_e2fsprogs_refuses_is_named(disk: Path) -> None:
+    with disk.open("r+b") as stream:
+        stream.seek((1 << 20) + 1024)
+        stream.write(bytes(1024))
+    with pytest.raises(filesystem.ImageError, match=r"tune2fs .*raw\?offset=1048576: "):
+        filesystem.empty_the_unused(disk, journal_mib=4)
 
 
 def test_files_are_sorted_into_pieces(image: Path) -> None:
