@@ -98,6 +98,7 @@ def _make(
         "DIB_KUBELET_FILE": str(programs.kubelet),
         "DIB_CONTAINERD_SOURCE": "files",
         "DIB_CONTAINERD_FILES": str(programs.folder),
+        "DIB_CONTAINERD_OCI_RUNTIME": "crun",  # 0.6 MiB packed; runc takes 3
         "DIB_CONTAINERD_IMAGES": ":".join(str(path.resolve()) for path in order.images),
         "DIB_CONTAINERD_PAUSE": _pause(order.pause, work, progress),
         **order.variables,
