@@ -25,7 +25,6 @@ from .settings import Settings
 APPLY_SECONDS = 60.0
 """How long it may take beyond what we do ourselves: os-collect-config waits for us and polls nothing."""
 
-_OURS = "os-collect-config.conf"
 _TEMPLATES = Path(__file__).parent / "data" / "os-apply-config"
 _DEFAULT_TEMPLATES = "/usr/libexec/os-apply-config/templates"
 _IMAGE_FILE = "/etc/heat-config-kubelet/os-collect-config.json"
@@ -103,7 +102,8 @@ class _Rendered:
     def of(cls, command: Sequence[str], environment: Mapping[str, str], state_dir: Path) -> _Rendered | None:
         """Read what it will render from; None where more than our template or an option of its own is in play."""
         found = _directories(command, environment)
-        if found is None or not _only_ours(found[0]):
+        target = _target(*found) if found else None
+        if target is None:
             return None
         try:
             given = list(_settings(environment.get("OS_CONFIG_FILES", "")))
@@ -113,7 +113,7 @@ class _Rendered:
         if not given:
             return None
         told = json.dumps([list(command), given, image], sort_keys=True).encode()
-        return cls(told, found[1] / "etc" / _OURS, state_dir)
+        return cls(told, target, state_dir)
 
     def is_current(self) -> bool:
         """Whether it was rendered from the same, and nobody has touched the file since."""
@@ -160,16 +160,20 @@ def _directories(command: Sequence[str], environment: Mapping[str, str]) -> tupl
     return Path(found["templates"]), Path(found["output"])
 
 
-def _only_ours(templates: Path) -> bool:
-    """Whether our template is the only one, just as this package has it."""
+def _target(templates: Path, output: Path) -> Path | None:
+    """What our template is rendered to, in whichever folder an image has put it.
+
+    None where it is not the only one, just as this package has it.
+    """
     here = sorted(path for path in templates.rglob("*") if not path.is_dir())
-    wanted = sorted(path for path in _TEMPLATES.rglob("*") if not path.is_dir())
-    if [path.relative_to(templates) for path in here] != [path.relative_to(_TEMPLATES) for path in wanted]:
-        return False
+    ours = sorted(path for path in _TEMPLATES.rglob("*") if not path.is_dir())
+    if [path.name for path in here] != [path.name for path in ours] or len({path.parent for path in here}) != 1:
+        return None
     try:
-        return all(one.read_bytes() == other.read_bytes() for one, other in zip(here, wanted, strict=True))
+        same = all(one.read_bytes() == other.read_bytes() for one, other in zip(here, ours, strict=True))
     except OSError:
-        return False
+        return None
+    return output / here[0].relative_to(templates) if same else None
 
 
 def _settings(files: str) -> Iterator[object]:

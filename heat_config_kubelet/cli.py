@@ -99,6 +99,14 @@ def parser() -> argparse.ArgumentParser:
     add("elements-path", _elements_path, "print the folder of the elements for diskimage-builder's ELEMENTS_PATH")
     status = add("status", _status, "every deployment: what it wants, how far it is, what was signalled")
     status.add_argument("--json", action="store_true", help="for machines")
+    health = add("health", _health, "whether os-collect-config polls, the store can be read, and the loop goes on")
+    health.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long nothing may happen beside the pauses of os-collect-config (default 300)",
+    )
     return top
 
 
@@ -198,3 +206,14 @@ def _status(given: argparse.Namespace) -> int:
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(rows, indent=2) if given.json else table(rows))
     return 1 if any(row["status_code"] for row in rows) else 0
+
+
+def _health(given: argparse.Namespace) -> int:
+    import time
+
+    from .health import faults
+
+    found = faults(_settings(given), os.environ, time.time(), given.patience)
+    for fault in found:
+        print(f"heat-config-kubelet: {fault}", file=sys.stderr)
+    return 1 if found else 0

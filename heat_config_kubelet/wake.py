@@ -25,6 +25,8 @@ from .settings import Settings
 
 _HOLD_TRIES = 10
 """Somebody who only looks whether a loop runs (`_lock_is_free`) has the lock for an instant."""
+_BEAT_SECONDS = 10.0
+"""How often, about, a loop that works touches its lock, for `health.py`."""
 _RUNNING_SYSTEMD = Path("/run/systemd/system")
 _UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
@@ -39,12 +41,14 @@ class Wake:
 
     def __init__(self, state_dir: Path) -> None:
         self.flag = state_dir / "pending"
-        self._lock_file = state_dir / "loop.lock"
+        self.lock_file = state_dir / "loop.lock"
+        """Held by the loop; changed while it works (`_beat`)."""
         self._bell_file = state_dir / "bell"
         self._state_dir = state_dir
         self._lock: int | None = None
         self._bell: int | None = None
         self._selector: selectors.BaseSelector | None = None
+        self._beaten_at = float("-inf")
 
     # --- for those who add work
 
@@ -111,7 +115,7 @@ class Wake:
 
     def _take_lock(self) -> int | None:
         """Give the lock as a descriptor that has it until it is closed; None where another has it."""
-        handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -138,7 +142,7 @@ class Wake:
     def _is_held_by(self, handle: int) -> bool:
         """Whether a descriptor from elsewhere is the lock, and has it."""
         try:
-            if not os.path.samestat(os.fstat(handle), self._lock_file.stat()):
+            if not os.path.samestat(os.fstat(handle), self.lock_file.stat()):
                 return False
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -176,10 +180,19 @@ class Wake:
         """Sleep until somebody rings, a watched descriptor is ready, or the time is over."""
         if self._selector is None or self._bell is None:
             raise RuntimeError("wait() without hold()")
+        self._beat()
         self._selector.select(seconds)
         with contextlib.suppress(BlockingIOError):
             while len(os.read(self._bell, 4096)) == 4096:
                 pass
+
+    def _beat(self) -> None:
+        """Leave a trace of this step."""
+        now = time.monotonic()
+        if self._lock is not None and now - self._beaten_at >= _BEAT_SECONDS:
+            self._beaten_at = now
+            with contextlib.suppress(OSError):
+                os.utime(self._lock)
 
     def let_go(self, *, clear_flag: bool) -> None:
         """Cease to be the loop; with `clear_flag` inside the store transaction of the last look."""

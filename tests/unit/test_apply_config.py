@@ -97,6 +97,19 @@ def test_changed_settings_of_os_collect_config_are_applied(node: Node) -> None:
     assert not node.runs()
 
 
+def test_an_image_may_have_our_template_in_another_folder(node: Node) -> None:
+    """So that it renders where the file system of a container may be written."""
+    node.target = node.folder / "root" / "var" / "lib" / "os-collect-config.conf"
+    node.target.parent.mkdir(parents=True)
+    shutil.move(node.templates / "etc", node.templates / "var" / "lib")
+    assert node.runs() and not node.runs()
+    node.target.unlink()
+    assert node.runs()
+    (node.templates / "etc").mkdir()
+    shutil.move(node.templates / "var" / "lib" / "os-collect-config.conf.oac", node.templates / "etc")
+    assert node.runs() and node.runs()
+
+
 def test_changed_settings_of_the_image_are_applied(node: Node) -> None:
     assert node.runs()
     node.image_file.write_text('{"splay": 3}')

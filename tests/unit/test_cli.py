@@ -45,7 +45,8 @@ def test_bad_arguments_are_exit_status_2(arguments: list[str], capsys: pytest.Ca
 
 
 def test_the_help_of_every_command_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("run", "hook", "record", "resume", "loop", "kubelet-config", "check-cache", "user-data", "status"):
+    commands = ("run", "hook", "record", "resume", "loop", "kubelet-config", "check-cache", "user-data", "status")
+    for command in (*commands, "health"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         assert "exit status: 0 done" in " ".join(capsys.readouterr().out.split())
