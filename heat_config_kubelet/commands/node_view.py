@@ -1,0 +1,97 @@
+"""What commands look at: the store, the manifest directory, and the kubelet; what cannot be seen is said, not raised.
+
+No store is made by looking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..errors import AgentError
+from ..settings import Settings
+from ..store import Entry, Event, PodRow, Store
+
+if TYPE_CHECKING:
+    from ..kubelet_config import KubeletAccess
+    from ..manifest_dir import Found
+    from ..values import PodStatus
+
+
+@dataclass
+class NodeView:
+    """A node as it is now; each part is read when it is first asked for."""
+
+    settings: Settings
+    problems: dict[str, str] = field(default_factory=dict)
+    """By part (store, manifests, kubelet), why it could not be seen."""
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The store, open; None where it cannot be read."""
+        try:
+            return Store.open(self.settings.store_file, create=False)
+        except (AgentError, OSError) as error:
+            self.problems["store"] = str(error)
+            return None
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that the store knows, the vanished too, in the order in which they were first seen."""
+        return self.store.entries(vanished=True) if self.store else ()
+
+    @property
+    def live(self) -> tuple[Entry, ...]:
+        """Those of them that the metadata still have."""
+        return tuple(entry for entry in self.entries if entry.vanished_at is None)
+
+    @cached_property
+    def pod_rows(self) -> tuple[PodRow, ...]:
+        """The manifests that the store knows."""
+        return self.store.pods() if self.store else ()
+
+    def events(self, entry: Entry) -> tuple[Event, ...]:
+        """An entry's timeline, oldest first."""
+        return self.store.events(entry.deployment.id) if self.store else ()
+
+    @cached_property
+    def access(self) -> KubeletAccess | None:
+        """How the kubelet is reached, and where its manifests are; None where that cannot be found out."""
+        from ..kubelet_config import discover
+
+        try:
+            return discover(self.settings)
+        except (AgentError, OSError) as error:
+            self.problems["kubelet"] = str(error)
+            return None
+
+    @cached_property
+    def manifests(self) -> tuple[Found, ...]:
+        """The files of the manifest directory."""
+        from ..manifest_dir import ManifestDir
+
+        if not self.access:
+            return ()
+        try:
+            return ManifestDir(self.access.manifest_dir).scan()
+        except (AgentError, OSError) as error:
+            self.problems["manifests"] = str(error)
+            return ()
+
+    @cached_property
+    def statuses(self) -> tuple[PodStatus, ...] | None:
+        """Every pod that the kubelet knows; None where it cannot be asked."""
+        from ..kubelet_api import KubeletApi
+
+        if not self.access:
+            return None
+        try:
+            return KubeletApi(self.access, node_name=self.settings.node_name).pods()
+        except (AgentError, OSError) as error:
+            self.problems["kubelet"] = str(error)
+            return None
+
+    def status_of(self, row: PodRow) -> PodStatus | None:
+        """What the kubelet says of a manifest's pod; None where it knows nothing of it."""
+        return next((status for status in self.statuses or () if status.uid == row.uid), None)
