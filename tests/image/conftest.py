@@ -49,7 +49,7 @@ def built(progress: Progress) -> dict[Kind, Image]:
     """All images; what comes after it is without a network to the outside."""
     packages.install([*packages.IMAGE, *debian.PACKAGES], progress)
     services_environment.folder(progress)
-    found = images.get(images.KINDS, progress)
+    found = images.get([*images.KINDS, images.VARIANT], progress)
     apart.enter()
     return found
 

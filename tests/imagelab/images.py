@@ -45,6 +45,10 @@ class Kind:
 TRIXIE = Kind("trixie")
 BOOKWORM = Kind("bookworm", packages=("cloud-init",))
 KINDS = (TRIXIE, BOOKWORM)
+"""Those that are booted."""
+VARIANT = Kind("bookworm", elements=("distribution", "every-setting", "slim-debian-builds"))
+"""Other choices than the defaults, by the elements' test-elements, which look at it while it is built."""
+_TEST_ELEMENTS = sorted((ROOT / "element").glob("*/test-elements"))
 
 
 def authority() -> Path:
@@ -111,7 +115,12 @@ def _build(image: Image, progress: Progress) -> None:
     command += [*(part for name in kind.elements for part in ("--element", name))]
     if kind.packages:
         command += ["--", "-p", ",".join(kind.packages)]
-    variables = {**os.environ, "DIB_HEAT_CONFIG_KUBELET_CA": str(authority() / "ca.crt")}
+    variables = {
+        **os.environ,
+        "DIB_HEAT_CONFIG_KUBELET_CA": str(authority() / "ca.crt"),
+        "DIB_CONTAINERD_ANY_KUBELET": "1",  # a distribution's containerd is of another time than our kubelet
+        "ELEMENTS_PATH": ":".join(map(str, _TEST_ELEMENTS)),
+    }
     what = f"image {kind.name}: build (about 2 minutes)"
     run_shown(command, progress, what, cwd=ROOT, env=variables, every=30.0)
 

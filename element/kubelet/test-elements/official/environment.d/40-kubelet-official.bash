@@ -1,0 +1,2 @@
+# The release that is pinned, from its official place.
+export DIB_KUBELET_SOURCE=official
