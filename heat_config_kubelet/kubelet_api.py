@@ -258,6 +258,7 @@ def _pod(item: Mapping[str, Any], node_address: str) -> PodStatus:
         host_ip=host_ip,
         restart_policy=spec.get("restartPolicy") or "Always",
         containers=(*(_container(each, True) for each in inits), *(_container(each, False) for each in mains)),
+        start_time=status.get("startTime") or "",
     )
 
 

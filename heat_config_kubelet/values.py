@@ -171,6 +171,8 @@ class PodStatus:
     restart_policy: str
     containers: tuple[ContainerStatus, ...]
     """Init containers first, in the manifest's order."""
+    start_time: str = ""
+    """When the kubelet took it up, as RFC 3339 in UTC; empty where not given."""
 
 
 class Outcome(Enum):

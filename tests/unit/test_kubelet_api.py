@@ -273,6 +273,7 @@ def test_a_pod_that_was_rejected_has_no_containers() -> None:
     (pod,) = parse_pods(json.dumps({"items": [document("port2")]}).encode())
     assert (pod.phase, pod.reason, pod.containers, pod.sandbox_ready) == ("Failed", "NodePorts", (), None)
     assert pod.message.startswith("Pod was rejected: Predicate NodePorts failed")
+    assert pod.start_time == document("port2")["status"]["startTime"]
 
 
 def test_containers_come_in_the_manifest_s_order() -> None:
@@ -290,12 +291,13 @@ def test_containers_come_in_the_manifest_s_order() -> None:
 )
 def test_missing_fields_read_as_empty(item: dict[str, Any]) -> None:
     (pod,) = parse_pods(json.dumps({"items": [item]}).encode())
-    assert (pod.uid, pod.containers, pod.ready, pod.sandbox_ready, pod.restart_policy) == (
+    assert (pod.uid, pod.containers, pod.ready, pod.sandbox_ready, pod.restart_policy, pod.start_time) == (
         "",
         (),
         False,
         None,
         "Always",
+        "",
     )
 
 
