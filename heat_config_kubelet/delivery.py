@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .ledger import Ledger
-from .outbox import LONGEST_RETRY_AFTER_SECONDS, Listed, Parcel, Step, decide, next_attempt
+from .outbox import LONGEST_RETRY_AFTER_SECONDS, Listed, Parcel, Step, decide, listed, next_attempt
 from .result import signal_body
 from .secrets import Blanker
 from .settings import Settings
@@ -73,9 +73,9 @@ class Delivery:
         pending = self._pending()
         if not pending or self._ledger.has_news():
             return  # a configuration that `run` has just superseded is not signalled any more
-        listed = self._listed()
+        others = listed(self._ledger.entries.values(), self._ledger.owners())
         for entry in sorted(pending, key=self._due):  # a sort is stable: new results in the order of their entries
-            self._consider(entry, listed)
+            self._consider(entry, others)
 
     def pause(self) -> float | None:
         """Seconds until a signal is due and may be sent; None where none is pending."""
@@ -105,20 +105,7 @@ class Delivery:
             if entry.signal == PENDING and entry.deployment.id not in self._threads.under_way
         ]
 
-    def _listed(self) -> list[Listed]:
-        entries = self._ledger.entries.values()
-        owners = self._ledger.owners()
-        return [
-            Listed(
-                entry.deployment.id,
-                entry.deployment.identity,
-                owner=owners[entry.deployment.identity] in (entry, None),
-                settled=entry.signal not in ("", PENDING),
-            )
-            for entry in entries
-        ]
-
-    def _consider(self, entry: Entry, listed: list[Listed]) -> None:
+    def _consider(self, entry: Entry, others: list[Listed]) -> None:
         deployment = entry.deployment
         parcel = Parcel(
             id=deployment.id,
@@ -130,7 +117,7 @@ class Delivery:
             delete=deployment.action == "DELETE",
             expires_at=url_expiry(deployment, self._settings.cfn_url_lifetime),
         )
-        decision = decide(parcel, listed, self._ledger.clock.wall(), max_age=self._settings.signal_max_age)
+        decision = decide(parcel, others, self._ledger.clock.wall(), max_age=self._settings.signal_max_age)
         self._held.discard(deployment.id)
         if decision.step is Step.DROP:
             self._ledger.note_signal(entry, DROPPED, decision.reason)

@@ -10,11 +10,12 @@ does now; while a FAILED deployment is replaced, two entries have one identity.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from .signals import names_resource
+from .store import PENDING, Entry
 from .values import Identity
 
 FIRST_RETRY_SECONDS = 1.0
@@ -50,6 +51,19 @@ class Listed:
     """Whether it is the newest deployment of its identity; false for one that is being replaced."""
     settled: bool = False
     """Whether its own result was accepted or refused, or none will be sent."""
+
+
+def listed(entries: Iterable[Entry], owners: Mapping[Identity, Entry | None]) -> list[Listed]:
+    """Give the live entries as `decide` takes them; `owners` are `Ledger.owners`, or the like."""
+    return [
+        Listed(
+            entry.deployment.id,
+            entry.deployment.identity,
+            owner=owners[entry.deployment.identity] in (entry, None),
+            settled=entry.signal not in ("", PENDING),
+        )
+        for entry in entries
+    ]
 
 
 class Step(Enum):
