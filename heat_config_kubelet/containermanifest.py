@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .schema import Finding
+
 VERSIONS = ("v1beta1", "v1beta2")
 
 _PULL_POLICIES = {"PullAlways": "Always", "PullNever": "Never", "PullIfNotPresent": "IfNotPresent"}
@@ -47,7 +49,7 @@ def is_container_manifest(document: dict[str, Any]) -> bool:
     return "version" in document and "spec" not in document and document.get("kind") in (None, "")
 
 
-def convert(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def convert(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
     """Give the v1 Pod of a ContainerManifest, and the faults of what cannot be converted.
 
     The Pod has no name where the manifest has no `id`. A value of a wrong type is left for the checks of the Pod.
@@ -61,10 +63,10 @@ class _Converter:
     """Walks the manifest; collects faults under the manifest's own paths."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
+        self.faults: list[Finding] = []
 
     def fault(self, path: str, what: str) -> None:
-        self.faults.append(f"{path}: {what}")
+        self.faults.append(Finding(path, what))
 
     def walk(self, value: Any, path: str, table: dict[str, _Handler | str], hints: dict[str, str]) -> Any:
         """Convert a map by a table from old fields to new names or to methods; a non-map is passed on."""

@@ -12,12 +12,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import checks, containermanifest, strict_yaml
 from .errors import PodError
 from .schema import Findings
 from .values import Identity, Pod, PodKey
+
+if TYPE_CHECKING:
+    from .marks import FileMarks, Steps
 
 DEFAULT_NAMESPACE = "default"
 
@@ -34,74 +37,121 @@ class _Document(NamedTuple):
     """One manifest of the config, as given, and where it stands."""
 
     place: str
+    steps: Steps
     content: Any
     pod_list: bool = False
     """Whether it is an item of a PodList, whose items need no apiVersion and kind."""
 
 
+class ConfigFinding(NamedTuple):
+    """Something found in a config: a fault, or a warning."""
+
+    text: str
+    """The whole of it: which of several pods, which field, what."""
+    steps: Steps
+    """To its document: the number among the config's documents, then the way in its lists."""
+    path: str
+    """The field, from the document's top; empty where it is about the whole."""
+    what: str
+    warning: bool = False
+
+
+class Examined(NamedTuple):
+    """What is to be said about a config."""
+
+    pods: tuple[Pod, ...]
+    """Those without a fault, in the config's order."""
+    findings: tuple[ConfigFinding, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong, as texts."""
+        return tuple(each.text for each in self.findings if not each.warning)
+
+
 def pods_of(config: object, *, identity: Identity, strict: bool = True, node_name: str = "") -> tuple[Pod, ...]:
     """Give the checked v1 Pods that a deployment's config has, in its order.
 
-    `config` is a map, a text, or None. A pod without a name gets one from the identity, the same whatever the
-    content. With `strict=False` fields that no kubelet reads are warnings, not faults. `node_name` is for the
-    check of the whole name's length. Raises PodError with every fault found; also where there is no pod at all.
+    `config` is a map, a text, or None; the rest as for `examine`. Raises PodError with every fault found; also where
+    there is no pod at all.
     """
-    faults: list[str] = []
-    documents = list(_flat(_read(config), faults))
-    if not documents and not faults:
-        faults.append("the config has no pod")
-    pods: list[Pod] = []
-    unnamed = 0
-    for document in documents:
-        pod, generated = _pod(document, identity, unnamed, len(documents) > 1, strict, node_name, faults)
-        unnamed += generated
-        if pod:
-            pods.append(pod)
-    _check_names(pods, faults)
-    if faults:
-        raise PodError(tuple(faults))
-    return tuple(pods)
+    examined = examine(read(config), identity=identity, strict=strict, node_name=node_name)
+    if examined.faults:
+        raise PodError(examined.faults)
+    return examined.pods
 
 
-def _read(config: object) -> list[Any]:
+def read(config: object, marks: FileMarks | None = None) -> list[Any]:
+    """Give a config's documents. Raises PodError; `marks` are of those in a text (`strict_yaml.documents`)."""
     if config is None:
         return []
     if isinstance(config, str):
-        return strict_yaml.documents(config)
+        return strict_yaml.documents(config, marks)
     if isinstance(config, dict):
         strict_yaml.check_value(config)
         return [config]
     raise PodError((f"the config must be a map or a text, not a {type(config).__name__}",))
 
 
-def _flat(documents: list[Any], faults: list[str]) -> Iterator[_Document]:
+def examine(documents: list[Any], *, identity: Identity, strict: bool = True, node_name: str = "") -> Examined:
+    """Check all the pods that a config's documents have.
+
+    A pod without a name gets one from the identity, the same whatever the content. With `strict=False` fields that no
+    kubelet reads are warnings, not faults. `node_name` is for the check of the whole name's length.
+    """
+    findings: list[ConfigFinding] = []
+    manifests = list(_flat(documents, findings))
+    if not manifests and not findings:
+        findings.append(_whole("the config has no pod"))
+    pods: list[Pod] = []
+    unnamed = 0
+    for document in manifests:
+        pod, generated = _pod(document, identity, unnamed, len(manifests) > 1, strict, node_name, findings)
+        unnamed += generated
+        if pod:
+            _check_name(pod, pods, document, findings)
+            pods.append(pod)
+    return Examined(tuple(pods), tuple(findings))
+
+
+def _whole(what: str, steps: Steps = ()) -> ConfigFinding:
+    return ConfigFinding(what, steps, "", what)
+
+
+def _flat(documents: list[Any], findings: list[ConfigFinding]) -> Iterator[_Document]:
     """Give every manifest, lists opened; empty documents are passed over."""
     for index, content in enumerate(documents):
         place = f"document {index + 1}" if len(documents) > 1 else ""
-        yield from _opened(_Document(place, content), faults)
+        yield from _opened(_Document(place, (index,), content), findings)
 
 
-def _opened(document: _Document, faults: list[str]) -> Iterator[_Document]:
-    place, content = document.place, document.content
+def _opened(document: _Document, findings: list[ConfigFinding]) -> Iterator[_Document]:
+    place, steps, content = document.place, document.steps, document.content
     if content is None or content == "" or content == {}:
         return
     if not isinstance(content, dict):
-        faults.append(f"{place or 'the config'}: must be a map with a Pod, not {_kind_of(content)}")
+        what = f"must be a map with a Pod, not {_kind_of(content)}"
+        findings.append(ConfigFinding(f"{place or 'the config'}: {what}", steps, "", what))
         return
     if content.get("kind") not in _LISTS:
         yield document
         return
+
+    def fault(name: str, what: str) -> None:
+        findings.append(ConfigFinding(f"{_dotted(place, name)}: {what}", steps, name, what))
+
     kind, items = content["kind"], content.get("items")
     for name in content.keys() - {"apiVersion", "kind", "items", "metadata"}:
-        faults.append(f"{_dotted(place, name)}: unknown field; a {kind} has items")
+        fault(name, f"unknown field; a {kind} has items")
     if content.get("apiVersion") != "v1":
-        faults.append(f"{_dotted(place, 'apiVersion')}: must be v1")
+        fault("apiVersion", "must be v1")
     if not isinstance(items, list):
         if items is not None:
-            faults.append(f"{_dotted(place, 'items')}: must be a list, not {_kind_of(items)}")
+            fault("items", f"must be a list, not {_kind_of(items)}")
         return
     for index, item in enumerate(items):
-        yield from _opened(_Document(_dotted(place, f"items[{index}]"), item, kind == "PodList"), faults)
+        item_place = _dotted(place, f"items[{index}]")
+        yield from _opened(_Document(item_place, (*steps, "items", index), item, kind == "PodList"), findings)
 
 
 def _dotted(place: str, name: str) -> str:
@@ -119,13 +169,13 @@ def _pod(
     several: bool,
     strict: bool,
     node_name: str,
-    faults: list[str],
+    all_findings: list[ConfigFinding],
 ) -> tuple[Pod | None, bool]:
-    """Check one manifest; the faults are added. The second value says whether its name had to be made."""
+    """Check one manifest; what is found is added. The second value says whether its name had to be made."""
     findings = Findings(strict=strict)
     v1 = _to_v1(document, findings)
     if v1 is None:
-        faults.extend(_placed(document.place, "", findings.faults))
+        all_findings.extend(_placed(document, document.place, findings))
         return None, False
     metadata = v1.get("metadata")
     metadata = dict(metadata) if isinstance(metadata, dict) else {} if metadata is None else metadata
@@ -142,15 +192,16 @@ def _pod(
     found = clean.get("metadata", {})
     key = PodKey(str(found.get("namespace", "")), str(found.get("name", "")))
     where = f"{document.place} ({key.name})" if several and key.name else document.place
-    faults.extend(_placed(where, key.name if several else "", findings.faults))
+    all_findings.extend(_placed(document, where or (key.name if several else ""), findings))
     if findings.faults or not key.name:
         return None, generated
     return Pod(key, _manifest(clean), content_hash(document.content, key), tuple(findings.warnings)), generated
 
 
-def _placed(place: str, name: str, messages: list[str]) -> Iterator[str]:
-    prefix = place or name
-    return (f"{prefix}: {message}" if prefix else message for message in messages)
+def _placed(document: _Document, prefix: str, findings: Findings) -> Iterator[ConfigFinding]:
+    for each in findings.all:
+        text = f"{prefix}: {each}" if prefix else str(each)
+        yield ConfigFinding(text, document.steps, each.path, each.what, each.warning)
 
 
 def _to_v1(document: _Document, findings: Findings) -> dict[str, Any] | None:
@@ -158,7 +209,7 @@ def _to_v1(document: _Document, findings: Findings) -> dict[str, Any] | None:
     content: dict[str, Any] = document.content
     if containermanifest.is_container_manifest(content):
         pod, faults = containermanifest.convert(content)
-        findings.faults.extend(faults)
+        findings.all.extend(faults)
         return pod
     if document.pod_list:
         content = {"apiVersion": "v1", "kind": "Pod", **content}
@@ -193,12 +244,10 @@ def _manifest(clean: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _check_names(pods: list[Pod], faults: list[str]) -> None:
-    seen: set[PodKey] = set()
-    for pod in pods:
-        if pod.key in seen:
-            faults.append(f"metadata.name: two pods of the config have the name {pod.key}; give them different names")
-        seen.add(pod.key)
+def _check_name(pod: Pod, others: list[Pod], document: _Document, findings: list[ConfigFinding]) -> None:
+    if any(other.key == pod.key for other in others):
+        what = f"two pods of the config have the name {pod.key}; give them different names"
+        findings.append(ConfigFinding(f"metadata.name: {what}", document.steps, "metadata.name", what))
 
 
 def content_hash(document: object, key: PodKey) -> str:

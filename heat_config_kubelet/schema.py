@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import formats
 
@@ -22,25 +22,46 @@ _INT64 = 2**63
 _SHOWN = 60
 
 
+class Finding(NamedTuple):
+    """What is wrong with a field, or only worth saying."""
+
+    path: str
+    """From the document's top: `spec.containers[0].image`."""
+    what: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
 class Findings:
     """Collects what is wrong with one pod, and what is only worth saying."""
 
     def __init__(self, *, strict: bool = True) -> None:
         self.strict = strict
-        self.faults: list[str] = []
-        self.warnings: list[str] = []
+        self.all: list[Finding] = []
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, as texts."""
+        return [str(each) for each in self.all if not each.warning]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is only worth saying, as texts."""
+        return [str(each) for each in self.all if each.warning]
 
     def fault(self, path: str, what: str) -> None:
         """Note a fault of the field."""
-        self.faults.append(f"{path}: {what}")
+        self.all.append(Finding(path, what))
 
     def warn(self, path: str, what: str) -> None:
         """Note something that does not hinder the pod."""
-        self.warnings.append(f"{path}: {what}")
+        self.all.append(Finding(path, what, warning=True))
 
     def unknown(self, path: str, what: str) -> None:
         """Note a field that no kubelet reads: a fault where the config is to be taken strictly."""
-        (self.faults if self.strict else self.warnings).append(f"{path}: {what}")
+        self.all.append(Finding(path, what, warning=not self.strict))
 
 
 def check(pod: dict[str, Any], findings: Findings) -> dict[str, Any]:

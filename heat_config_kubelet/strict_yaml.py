@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import PodError
+
+if TYPE_CHECKING:
+    from .marks import FileMarks
 
 MAX_CHARACTERS = 10 * 1024 * 1024
 """A kubelet refuses longer manifests (pkg/kubelet/config/common.go, maxConfigLength)."""
@@ -41,19 +44,43 @@ _BEYOND_EXPONENT = 1e21
 """From here on Go writes a float into JSON with an exponent, below it a whole one as an integer."""
 
 
-def documents(text: str) -> list[Any]:
+class TextError(PodError):
+    """A text that cannot be read; line and column count from 1, and are 0 where no place in it is the cause."""
+
+    def __init__(self, what: str, line: int = 0, column: int = 0) -> None:
+        place = f"config, line {line}, column {column}: " if line else ""
+        super().__init__((place + what,))
+        self.what = what
+        self.line = line
+        self.column = column
+
+
+def documents(text: str, marks: FileMarks | None = None) -> list[Any]:
     """Read one JSON text or one or more YAML documents into maps with text keys, lists and scalars.
 
-    An empty document is None. Raises PodError, with the text's line and column, for what does not parse, and for what
+    An empty document is None. Raises TextError, with the text's line and column, for what does not parse, and for what
     a kubelet would take without a word but nobody means: a doubled key, a tag, a key that is no text.
+    With `marks` it is noted there where each key and each entry of a list stands.
     """
     if len(text) > MAX_CHARACTERS:
-        raise PodError((f"the text has more than {MAX_CHARACTERS} characters: a kubelet reads no longer manifest",))
+        raise TextError(f"the text has more than {MAX_CHARACTERS} characters: a kubelet reads no longer manifest")
     if text.lstrip()[:1] in ("{", "["):
         value, parsed = _json(text)
         if parsed:
+            if marks:
+                mark_json(text, value, marks)
             return [value]
-    return _yaml(text)
+    return _yaml(text, marks)
+
+
+def mark_json(text: str, value: Any, marks: FileMarks) -> None:
+    """Note where the parts of `value`, which was read from a JSON text, stand in it."""
+    try:
+        twins = _yaml(text.replace("\t", " "), marks)  # all its tabs are between values, where YAML takes none
+    except PodError:
+        return  # JSON that is no YAML: without places
+    if len(twins) == 1:
+        marks.marks.carry(twins[0], value)
 
 
 def encodable(text: str) -> bool:
@@ -128,15 +155,15 @@ def _json_float(word: str) -> float:
     return value
 
 
-def _yaml(text: str) -> list[Any]:
+def _yaml(text: str, marks: FileMarks | None = None) -> list[Any]:
     import yaml
 
     if not encodable(text):
-        raise PodError((f"the text {_NOT_UTF8}",))
+        raise TextError(f"the text {_NOT_UTF8}")
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         try:
-            return _Reader(loader, yaml).stream()
+            return Reader(loader, yaml, marks).stream()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -144,17 +171,13 @@ def _yaml(text: str) -> list[Any]:
         what = error.problem or error.context or "is no YAML"
         if mark and text[mark.index : mark.index + 1] == "\t":
             what = "a tab; YAML is indented with spaces"
-        raise PodError((f"{_place(mark)}{what}",)) from None
+        raise (TextError(what, mark.line + 1, mark.column + 1) if mark else TextError(what)) from None
     except yaml.YAMLError as error:
-        raise PodError((f"no YAML: {' '.join(str(error).split())}",)) from None
-
-
-def _place(mark: Any) -> str:
-    return f"config, line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise TextError(f"no YAML: {' '.join(str(error).split())}") from None
 
 
 def _fail(mark: Any, what: str) -> NoReturn:
-    raise PodError((_place(mark) + what,))
+    raise TextError(what, mark.line + 1, mark.column + 1)
 
 
 class _Merge:
@@ -166,12 +189,13 @@ _OPEN = object()
 """Stands for an anchor whose value is not complete yet."""
 
 
-class _Reader:
+class Reader:
     """Builds values from the parser's events, counting what aliases expand to."""
 
-    def __init__(self, loader: Any, yaml: Any) -> None:
+    def __init__(self, loader: Any, yaml: Any, marks: FileMarks | None = None) -> None:
         self.next = loader.get_event
         self.yaml = yaml
+        self.marks = marks
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.values = 0
 
@@ -199,7 +223,7 @@ class _Reader:
         if event.anchor:
             self.anchors[event.anchor] = (_OPEN, 0)
         if isinstance(event, self.yaml.ScalarEvent):
-            result = _scalar(event)
+            result = self.scalar(event)
         elif isinstance(event, self.yaml.SequenceStartEvent):
             result = self.sequence(event, depth)
         else:
@@ -220,30 +244,37 @@ class _Reader:
         return value
 
     def sequence(self, event: Any, depth: int) -> list[Any]:
-        _check_tag(event, ("seq",))
-        result = []
+        self.check_tag(event, ("seq",))
+        result: list[Any] = []
         while not isinstance(event := self.next(), self.yaml.SequenceEndEvent):
+            if self.marks:
+                self.marks.note(result, len(result), event.start_mark.line, event.start_mark.column)
             result.append(self.value(event, depth + 1))
         return result
 
     def mapping(self, event: Any, depth: int) -> dict[str, Any]:
-        _check_tag(event, ("map",))
+        self.check_tag(event, ("map",))
         result: dict[str, Any] = {}
         lines: dict[Any, int] = {}
         merged: set[str] = set()
         while not isinstance(event := self.next(), self.yaml.MappingEndEvent):
-            key = self.key(event)
+            key, mark = self.key(event), event.start_mark
             if key in lines:
-                name = "<<" if key is _MERGE else key
-                _fail(event.start_mark, f'the key "{name}" is there twice, first in line {lines[key]}')
-            lines[key] = event.start_mark.line + 1
+                self.twice(mark, "<<" if key is _MERGE else key, lines[key])
+            lines[key] = mark.line + 1
             start = self.next()
             value = self.value(start, depth + 1)
             if key is _MERGE:
                 self.merge(result, value, start.start_mark, merged)
-            else:
-                result[str(key)] = value
+                continue
+            result[str(key)] = value
+            if self.marks:
+                self.marks.note(result, str(key), mark.line, mark.column)
         return result
+
+    def twice(self, mark: Any, name: str, first: int) -> None:
+        """Refuse a key that its map has already, first in that line."""
+        _fail(mark, f'the key "{name}" is there twice, first in line {first}')
 
     def merge(self, into: dict[str, Any], value: Any, mark: Any, merged: set[str]) -> None:
         """Take the keys of `<<` over; where YAML's rule and go-yaml's differ, refuse."""
@@ -257,8 +288,11 @@ class _Reader:
                 if key not in into:
                     into[key] = item
                     merged.add(key)
+                    if self.marks:
+                        self.marks.marks.copy(each, key, into)
 
     def key(self, event: Any) -> Any:
+        """Read a map's key: a text, or the mark of a merge."""
         if isinstance(event, self.yaml.AliasEvent):
             value = self.alias(event)
             if not isinstance(value, str):
@@ -269,41 +303,49 @@ class _Reader:
         self.values += 1
         if event.value == "<<" and event.implicit[0] and event.tag is None:
             return _MERGE
-        value = _scalar(event)
+        value = self.scalar(event)
         if event.anchor:
             self.anchors[event.anchor] = (value, 1)
+        return self.key_text(event, value)
+
+    def key_text(self, event: Any, value: Any) -> str:
+        """Give the text of a key that is a scalar, or refuse it."""
         if isinstance(value, int) and not isinstance(value, bool) and str(value) == event.value:
-            return event.value
+            return str(event.value)
         if not isinstance(value, str):
             read = json.dumps(value)
             _fail(event.start_mark, f"the key {event.value or 'null'} is read as {read}, no text: put it in quotes")
         return value
 
+    def check_tag(self, event: Any, allowed: tuple[str, ...]) -> str:
+        """Give the short name of a tag that is written out and has its place; refuse others."""
+        tag = str(event.tag or "")
+        if not tag or tag == "!":
+            return ""
+        short = tag.removeprefix(_STANDARD_TAG)
+        if tag.startswith(_STANDARD_TAG) and short in allowed:
+            return short
+        shown = f"!!{short}" if tag.startswith(_STANDARD_TAG) else tag
+        _fail(event.start_mark, f"the tag {shown} has no place here: remove it")
 
-def _check_tag(event: Any, allowed: tuple[str, ...]) -> str:
-    tag = str(event.tag or "")
-    if not tag or tag == "!":
-        return ""
-    short = tag.removeprefix(_STANDARD_TAG)
-    if tag.startswith(_STANDARD_TAG) and short in allowed:
-        return short
-    shown = f"!!{short}" if tag.startswith(_STANDARD_TAG) else tag
-    _fail(event.start_mark, f"the tag {shown} has no place here: remove it")
-
-
-def _scalar(event: Any) -> Any:
-    """Resolve a scalar as go-yaml's resolve() does."""
-    tag = _check_tag(event, ("str", "int", "float", "bool", "null"))
-    text = str(event.value)
-    if not encodable(text):  # PyYAML's own parser takes such an escape, libyaml's does not
-        _fail(event.start_mark, f"{text!a:.60} {_NOT_UTF8}")
-    if tag == "str" or (not tag and (event.tag == "!" or not event.implicit[0])):
-        return text
-    value = _resolve(text, event.start_mark)
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
-    if tag and (not isinstance(value, kinds[tag]) or (isinstance(value, bool) and tag != "bool")):
-        _fail(event.start_mark, f'"{text:.60}" is no {tag}')
-    return value
+    def scalar(self, event: Any) -> Any:
+        """Resolve a scalar as go-yaml's resolve() does."""
+        tag = self.check_tag(event, ("str", "int", "float", "bool", "null"))
+        text = str(event.value)
+        if not encodable(text):  # PyYAML's own parser takes such an escape, libyaml's does not
+            _fail(event.start_mark, f"{text!a:.60} {_NOT_UTF8}")
+        if tag == "str" or (not tag and (event.tag == "!" or not event.implicit[0])):
+            return text
+        value = _resolve(text, event.start_mark)
+        kinds: dict[str, tuple[type, ...]] = {
+            "int": (int,),
+            "float": (int, float),
+            "bool": (bool,),
+            "null": (type(None),),
+        }
+        if tag and (not isinstance(value, kinds[tag]) or (isinstance(value, bool) and tag != "bool")):
+            _fail(event.start_mark, f'"{text:.60}" is no {tag}')
+        return value
 
 
 def _resolve(text: str, mark: Any) -> Any:

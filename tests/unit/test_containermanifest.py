@@ -29,7 +29,7 @@ def volume_of(**fields: Any) -> Any:
 
 
 def faults_of(**fields: Any) -> tuple[str, ...]:
-    return convert({"version": "v1beta1", **fields})[1]
+    return tuple(map(str, convert({"version": "v1beta1", **fields})[1]))
 
 
 def container_faults(**fields: Any) -> tuple[str, ...]:
@@ -284,7 +284,8 @@ def test_what_a_container_cannot_have(fields: dict[str, Any], fault: str) -> Non
 
 
 def test_version_is_needed() -> None:
-    assert convert({"kind": "ContainerManifest"})[1] == ("version: is required: v1beta1 or v1beta2",)
+    (fault,) = convert({"kind": "ContainerManifest"})[1]
+    assert str(fault) == "version: is required: v1beta1 or v1beta2"
 
 
 def test_wrong_types_are_left_to_the_checks_of_the_pod() -> None:
