@@ -111,7 +111,7 @@ class Delivery:
             id=deployment.id,
             identity=deployment.identity,
             transport=deployment.transport,
-            decided_at=self._now_that(entry, entry.decided_at or 0.0),
+            decided_at=self._now_that(entry, entry.sent_from),
             attempts=entry.attempts,
             next_attempt=self._due(entry),
             delete=deployment.action == "DELETE",

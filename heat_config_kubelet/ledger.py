@@ -61,9 +61,10 @@ class Ledger:
 
     def begin(self, entry: Entry) -> Entry:
         """Note that work on an entry begins; gives it as it is then."""
+        entry_id = entry.deployment.id
+        entry = self.entries.get(entry_id, entry)  # it may have begun with another of its pods
         if entry.state != WANTED:
             return entry
-        entry_id = entry.deployment.id
         with self.store.transaction():
             self.store.set_state(entry_id, WORKING, self.clock.wall())
             self.store.event(entry_id, "started", "", self.clock.wall())
@@ -80,11 +81,20 @@ class Ledger:
         self.store.set_hook(entry.deployment.id, record)
         self._read_again(entry)
 
+    def _started_anew(self, entry: Entry) -> bool:
+        """Whether another process has begun it again: what was seen of it before says nothing any more.
+
+        To be asked in the transaction that notes what was seen.
+        """
+        return self.store.again(entry).seen_at != entry.seen_at
+
     def decide(self, entry: Entry, outcome: Result) -> None:
         """Note an entry's result, to be signalled where somebody waits for it."""
         deployment = entry.deployment
-        silent = entry.mode == HOOK or deployment.transport == NO_SIGNAL
+        silent = entry.quiet or entry.mode == HOOK or deployment.transport == NO_SIGNAL
         with self.store.transaction():
+            if self._started_anew(entry):
+                return
             self.store.decide(deployment.id, outcome, UNSENT if silent else PENDING, self.clock.wall())
         self._log.info(
             "deployment decided",
@@ -98,6 +108,8 @@ class Ledger:
     def skip(self, entry: Entry, signal: str, why: str) -> None:
         """Note that an entry is never answered by us."""
         with self.store.transaction():
+            if self._started_anew(entry):
+                return
             self.store.skip(entry.deployment.id, signal, why, self.clock.wall())
         self._log.info("deployment skipped", deployment=entry.deployment.identity, why=why)
         self._read_again(entry)
@@ -107,6 +119,8 @@ class Ledger:
         entry_id = entry.deployment.id
         attempts = entry.attempts + (signal != DROPPED)
         with self.store.transaction():
+            if self._started_anew(entry):
+                return
             self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts)
         level = self._log.info if signal in (DELIVERED, UNSENT) else self._log.warning
         level("signal " + signal, deployment=entry.deployment.identity, config=entry_id, answer=why)
@@ -117,6 +131,8 @@ class Ledger:
         now = self.clock.wall()
         attempts = entry.attempts + 1
         with self.store.transaction():
+            if self._started_anew(entry):
+                return
             self.store.set_signal(entry.deployment.id, PENDING, why, now, attempts=attempts, next_attempt=again)
         self._log.warning(
             "signal not taken",

@@ -187,7 +187,8 @@ class _Planner:
         entry_id = owner.deployment.id
         if entry_id in self.pods:
             wanted = next((pod for pod in self.pods[entry_id] if pod.key == row.key), None)
-            return wanted is not None and wanted.content_hash == row.content_hash and self._intact(row)
+            same = wanted is not None and wanted.content_hash == row.content_hash
+            return same and not row.outgoing and self._intact(row)
         if entry_id in self.faults:
             return True  # what ran before goes on running
         # An action whose tool is another one, or that has no config at all, leaves the pods as they are.

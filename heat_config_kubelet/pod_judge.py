@@ -233,7 +233,7 @@ class PodJudge:
         if left and (self._view.fatal or (self.trouble and too_long)):
             return result.refused(deployment, [self._view.fatal or self.trouble])
         if not left and deployment.group == KUBELET_GROUP:
-            return result.removed(deployment, sorted(each.row.key for each in gone))
+            return result.removed(deployment, sorted({each.row.key for each in gone}))
         return None
 
 

@@ -75,12 +75,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX event_entry ON event (entry_id, at)",
     ),
+    (
+        # What a person asked for: `send_again`, `start_again`, `replace_pods`.
+        "ALTER TABLE entry ADD COLUMN asked_at REAL",
+        "ALTER TABLE entry ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE outgoing (uid TEXT PRIMARY KEY) WITHOUT ROWID",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 _ENTRIES = (
     "SELECT sequence, id, data, mode, seen_at, vanished_at, state, started_at, decided_at, result, signal,"
-    " attempts, next_attempt, answer, hook FROM entry WHERE "
+    " attempts, next_attempt, answer, hook, asked_at, quiet FROM entry WHERE "
 )
 
 _EVENTS_KEPT = 5000
@@ -126,6 +132,15 @@ class Entry:
     answer: str
     hook: str
     """JSON about the hook's process while it runs (`hooks.py`), else empty."""
+    asked_at: float | None = None
+    """When a person asked for its result to be sent again."""
+    quiet: bool = False
+    """Whether its next result is not to be signalled: it is run again, and Heat no longer waits for it."""
+
+    @property
+    def sent_from(self) -> float:
+        """From when on its result has been due; 0 where it has none."""
+        return max(self.decided_at or 0.0, self.asked_at or 0.0)
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,8 @@ class PodRow:
     grace: float
     phase: str
     since: float
+    outgoing: bool = False
+    """Whether a person wants this very pod replaced by a new one; written by `Store.replace_pods` alone."""
 
 
 @dataclass(frozen=True)
@@ -378,7 +395,7 @@ class Store:
         """Take an old id for a new action; Heat gives a new id, metadata written by hand may not."""
         self._db.execute(
             "UPDATE entry SET data = ?, state = ?, seen_at = ?, started_at = NULL, decided_at = NULL, result = NULL,"
-            " signal = '', hook = '' WHERE id = ?",
+            " signal = '', hook = '', asked_at = NULL, quiet = 0 WHERE id = ?",
             (data, WANTED, now, entry_id),
         )
         self.event(entry_id, "collected", why, now)
@@ -416,9 +433,9 @@ class Store:
             self._db.execute("COMMIT")
 
     def again(self, entry: Entry) -> Entry:
-        """Read what has become of an entry; its deployment and sources are taken as they were."""
+        """Read what has become of an entry; its deployment and sources are taken as they were; all, if it was dropped."""
         row = self._db.execute(_ENTRIES + "sequence = ?", (entry.sequence,)).fetchone()
-        return _entry(row, entry.deployment, entry.sources)
+        return _entry(row, entry.deployment, entry.sources) if row else entry
 
     def answered(self) -> frozenset[str]:
         """The names of the sources that have said something about deployments since this store began."""
@@ -495,15 +512,51 @@ class Store:
         )
         return tuple(Event(*row) for row in rows)
 
+    # --- what a person asks for
+
+    def send_again(self, entry_id: str, now: float) -> None:
+        """Send a result again, as if it had been decided now; in a transaction."""
+        self._db.execute(
+            "UPDATE entry SET signal = ?, attempts = 0, next_attempt = 0, asked_at = ? WHERE id = ?",
+            (PENDING, now, entry_id),
+        )
+        self.event(entry_id, "resend", "a person asked for it", now)
+
+    def start_again(self, entry: Entry, now: float, *, quiet: bool) -> None:
+        """Do an entry anew, with new pods; in a transaction. With `quiet` its result is then not signalled."""
+        entry_id = entry.deployment.id
+        self._restart_entry(entry_id, json.dumps(entry.deployment.raw), now, "a person asked for it again")
+        self._db.execute(
+            "UPDATE entry SET quiet = ?, answer = '', attempts = 0, next_attempt = 0 WHERE id = ?", (quiet, entry_id)
+        )
+        self.replace_pods(row.uid for row in self.pods() if row.identity == entry.deployment.identity)
+
+    def replace_pods(self, uids: Iterable[str]) -> None:
+        """Have pods ended and created anew, those with these UIDs and never their successors."""
+        self._db.executemany("INSERT OR IGNORE INTO outgoing VALUES (?)", [(uid,) for uid in uids])
+
+    def forget(self, entry_ids: Iterable[str]) -> None:
+        """Drop entries with all that is known of them, and overwrite it in the file (`fold`); in a transaction."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        for entry_id in entry_ids:
+            self._db.execute("DELETE FROM entry WHERE id = ?", (entry_id,))
+            self._db.execute("DELETE FROM event WHERE entry_id = ?", (entry_id,))
+
+    def fold(self) -> None:
+        """Bring what SQLite keeps in its log into the file, and empty the log, as far as nobody reads now."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     # --- manifests
 
     def pods(self) -> tuple[PodRow, ...]:
         """Every manifest of ours, by namespace and name."""
         rows = self._db.execute(
             "SELECT namespace, name, stack_id, resource_name, source, file, content_hash, generation, uid, file_hash,"
-            " grace, phase, since FROM pod ORDER BY namespace, name"
+            " grace, phase, since, uid IN (SELECT uid FROM outgoing) FROM pod ORDER BY namespace, name"
         )
-        return tuple(PodRow(PodKey(row[0], row[1]), Identity(row[2], row[3]), *row[4:]) for row in rows)
+        return tuple(
+            PodRow(PodKey(row[0], row[1]), Identity(row[2], row[3]), *row[4:13], bool(row[13])) for row in rows
+        )
 
     def put_pod(self, row: PodRow) -> None:
         """Add a manifest or change what is known of it."""
@@ -533,6 +586,7 @@ class Store:
     def drop_pod(self, key: PodKey) -> None:
         """Forget a manifest whose pod is gone."""
         self._db.execute("DELETE FROM pod WHERE namespace = ? AND name = ?", key)
+        self._db.execute("DELETE FROM outgoing WHERE uid NOT IN (SELECT uid FROM pod)")
 
     def prune(self, now: float) -> None:
         """Drop vanished entries after a week and the oldest events beyond a bound."""
@@ -588,4 +642,6 @@ def _entry(row: tuple[Any, ...], deployment: Deployment, sources: tuple[str, ...
         next_attempt=row[12],
         answer=row[13],
         hook=row[14],
+        asked_at=row[15],
+        quiet=bool(row[16]),
     )

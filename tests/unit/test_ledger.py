@@ -163,3 +163,26 @@ def test_a_hooks_process_is_noted(case: Case) -> None:
     case.ledger.take_news()
     case.ledger.set_hook(case.entry(), json.dumps({"pid": 7}))
     assert case.entry().hook == '{"pid": 7}' and case.entry().state == WANTED
+
+
+def test_what_was_seen_of_an_entry_before_it_was_begun_again_is_not_noted(case: Case) -> None:
+    take_in(case.other, source(raw_entry("a")))
+    case.ledger.take_news()
+    begun = case.ledger.begin(case.entry())
+    with case.other.transaction():
+        case.other.start_again(begun, START + 5, quiet=False)
+    case.ledger.decide(begun, FINE)
+    case.ledger.skip(begun, DROPPED, "superseded")
+    case.ledger.note_signal(begun, DELIVERED, "200")
+    case.ledger.note_retry(begun, "503", START + 9)
+    entry = only(case.other.entries())
+    assert (entry.state, entry.result, entry.signal, entry.attempts) == (WANTED, None, "", 0)
+    assert case.ledger.has_news()
+
+
+def test_an_entry_with_several_pods_begins_once(case: Case) -> None:
+    take_in(case.other, source(raw_entry("a")))
+    case.ledger.take_news()
+    wanted = case.entry()
+    assert case.ledger.begin(wanted) == case.ledger.begin(wanted)
+    assert [event.kind for event in case.other.events("a")] == ["collected", "started"]

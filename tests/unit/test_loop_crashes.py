@@ -16,7 +16,7 @@ from fake_node import Node
 from support import pod_map, raw_entry
 
 from heat_config_kubelet.manifest_dir import ManifestDir
-from heat_config_kubelet.store import DONE, PENDING, WRITTEN, Store
+from heat_config_kubelet.store import DELIVERED, DONE, PENDING, WRITTEN, Store
 
 NEWER = "registry.example/app:2"
 BEFORE = {"apiVersion": "v1", "kind": "List", "items": [pod_map("web"), pod_map("gone"), pod_map("same")]}
@@ -105,7 +105,34 @@ def life(folder: Path, moment: int) -> bool:
     return crashed
 
 
-MOMENTS = 69
+def asked_life(folder: Path, moment: int) -> bool:
+    """A person has a deployment run again, another's result sent again, and a third one's pod ended."""
+    node = Node(folder)
+    node.collect(
+        raw_entry("a", config=BEFORE),
+        raw_entry("b", resource="other", config=pod_map("other")),
+        raw_entry("c", resource="third", config=pod_map("third")),
+    )
+    node.work()
+    before, files = node.uids(), node.files()
+    with node.other.transaction():
+        node.other.start_again(node.entries["a"], node.time.wall, quiet=False)
+        node.other.send_again("b", node.time.wall)
+        node.other.replace_pods([before["third"]])
+        node.wake.raise_flag()
+    crashed = crash_at(moment, node)
+    assert node.files()["other"] == files["other"]
+    assert {name for name, uid in node.uids().items() if before[name] != uid} == {"web", "gone", "same", "third"}
+    assert [name for name, _ in node.kubelet.starts].count("third") == 2, "once, whatever was cut short"
+    assert {row.phase for row in node.other.pods()} == {WRITTEN}
+    assert {entry.signal for entry in node.entries.values()} == {DELIVERED}
+    codes = node.heat.codes()
+    assert codes.count(("c", 0)) == 1 and {each: codes.count((each, 0)) >= 2 for each in "ab"} == {"a": True, "b": True}
+    node.close()
+    return crashed
+
+
+MOMENTS, ASKED_MOMENTS = 69, 52
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
@@ -113,5 +140,14 @@ def test_a_crash_at_any_change_is_taken_up_to_the_same_end(tmp_path: Path, momen
     life(tmp_path, moment)
 
 
+@pytest.mark.parametrize("moment", range(ASKED_MOMENTS))
+def test_what_a_person_asked_for_comes_about_whatever_is_cut_short(tmp_path: Path, moment: int) -> None:
+    asked_life(tmp_path, moment)
+
+
 def test_no_change_is_left_out(tmp_path: Path) -> None:
     assert not life(tmp_path, MOMENTS), "MOMENTS reaches beyond the last change"
+
+
+def test_no_change_that_a_person_asked_for_is_left_out(tmp_path: Path) -> None:
+    assert not asked_life(tmp_path, ASKED_MOMENTS), "ASKED_MOMENTS reaches beyond the last change"

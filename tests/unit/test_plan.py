@@ -68,6 +68,15 @@ def test_a_delete_owns_nothing_however_late_it_is() -> None:
     assert owner_of([new, old]) is new and owner_of([old]) is None and owner_of([]) is None
 
 
+def test_a_pod_that_is_to_be_replaced_goes_where_its_owner_wants_it_still() -> None:
+    entry = make_entry(raw_entry("a"), state=DONE)
+    row = replace(rows_of(entry)[0], outgoing=True)
+    assert removed(plan(entry, rows=[row])) == ["web"] and plan(entry, rows=[row]).blocked == {WEB}
+    refused = make_entry(raw_entry("b", config=pod_map(image="bad image")))
+    assert removed(plan(refused, rows=[row])) == [], "nobody could make it again"
+    assert removed(plan(rows=[row], answered=frozenset())) == []
+
+
 # --- a deployment's life
 
 
