@@ -18,7 +18,9 @@ from pathlib import Path
 from . import __version__, settings
 from .errors import AgentError, StoreError
 
-EXIT_STATUS = "exit status: 0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
+_NAME = "heat-config-kubelet"
+EXIT_STATUS = "0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
+"""Of a command that says no other."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,38 +70,75 @@ def _failed(error: AgentError, debug: bool) -> int:
 def parser() -> argparse.ArgumentParser:
     """Give the whole command line's parser."""
     top = argparse.ArgumentParser(
-        prog="heat-config-kubelet",
+        prog=_NAME,
         description="In-guest Heat agent for Kubernetes pods: group: kubelet deployments become static pods.",
-        epilog=EXIT_STATUS,
+        epilog=_told_last((f"{_NAME} status", f"{_NAME} COMMAND --help"), EXIT_STATUS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"heat-config-kubelet {__version__}")
+    top.add_argument("--version", action="version", version=f"{_NAME} {__version__}")
     top.add_argument("--settings", type=Path, metavar="FILE", help=f"settings file (default {settings.SETTINGS_FILE})")
-    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error; before or after the command")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text, epilog=EXIT_STATUS)
+    def add(
+        name: str, function: object, text: str, *examples: str, exits: str = EXIT_STATUS
+    ) -> argparse.ArgumentParser:
+        """Add a command. `examples` are what may follow the program's name; none: the command alone is the example."""
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_told_last([f"{_NAME} {each}" for each in examples or (name,)], exits),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("--settings", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         command.set_defaults(function=function)
         return command
 
     add("run", _run, "one pass: what os-collect-config's command calls when metadata has changed")
-    add("hook", _hook, "heat-agents' hook for group kubelet: a deployment on standard input, its result on output")
+    add(
+        "hook",
+        _hook,
+        "heat-agents' hook for group kubelet: a deployment on standard input, its result on output",
+        "hook < deployment.json",
+    )
     add("record", _record, "record the whole wanted state before heat-agents' 55-heat-config runs")
     add("resume", _resume, "take up what a reboot or a crash cut short; for images without systemd")
     loop = add("loop", _loop, "drive what is pending until nothing is; started by run, resume or its systemd unit")
     loop.add_argument("--lock", type=int, help=argparse.SUPPRESS)  # from `Wake.start_loop` alone
-    kubelet = add("kubelet-config", _kubelet_config, "write a standalone kubelet's configuration and certificates")
+    kubelet = add(
+        "kubelet-config",
+        _kubelet_config,
+        "write a standalone kubelet's configuration and certificates",
+        "kubelet-config",
+        "kubelet-config --output /etc/kubernetes/kubelet.yaml",
+    )
     kubelet.add_argument("--output", type=Path, metavar="FILE", help="where to write it")
     add("check-cache", _check_cache, "drop what a power loss left damaged in os-collect-config's cache")
-    user_data = add("user-data", _user_data, "first boot without cloud-init: take host name, ssh keys and user data")
+    user_data = add(
+        "user-data",
+        _user_data,
+        "first boot without cloud-init: take host name, ssh keys and user data",
+        "user-data --user debian --limit 60",
+    )
     user_data.add_argument("--user", default="root", help="whose ssh keys they are (default root)")
     user_data.add_argument(
         "--limit", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the metadata service"
     )
-    add("elements-path", _elements_path, "print the folder of the elements for diskimage-builder's ELEMENTS_PATH")
+    add(
+        "elements-path",
+        _elements_path,
+        "print the folder of the elements for diskimage-builder's ELEMENTS_PATH",
+    )
     status = add("status", _status, "every deployment: what it wants, how far it is, what was signalled")
     status.add_argument("--json", action="store_true", help="for machines")
-    health = add("health", _health, "whether os-collect-config polls, the store can be read, and the loop goes on")
+    health = add(
+        "health",
+        _health,
+        "whether os-collect-config polls, the store can be read, and the loop goes on",
+        "health --patience 600",
+    )
     health.add_argument(
         "--patience",
         type=float,
@@ -108,6 +147,11 @@ def parser() -> argparse.ArgumentParser:
         help="how long nothing may happen beside the pauses of os-collect-config (default 300)",
     )
     return top
+
+
+def _told_last(examples: Sequence[str], exits: str) -> str:
+    """What a command's help ends with; its parts are what the manual and the reference are made from."""
+    return "\n".join(["examples:", *(f"  {each}" for each in examples), "", f"exit status: {exits}"])
 
 
 def _settings(given: argparse.Namespace) -> settings.Settings:

@@ -433,7 +433,7 @@ class Store:
             self._db.execute("COMMIT")
 
     def again(self, entry: Entry) -> Entry:
-        """Read what has become of an entry; its deployment and sources are taken as they were; all, if it was dropped."""
+        """Read what has become of an entry, as given where it is forgotten; its deployment and sources are not read."""
         row = self._db.execute(_ENTRIES + "sequence = ?", (entry.sequence,)).fetchone()
         return _entry(row, entry.deployment, entry.sources) if row else entry
 
@@ -554,9 +554,7 @@ class Store:
             "SELECT namespace, name, stack_id, resource_name, source, file, content_hash, generation, uid, file_hash,"
             " grace, phase, since, uid IN (SELECT uid FROM outgoing) FROM pod ORDER BY namespace, name"
         )
-        return tuple(
-            PodRow(PodKey(row[0], row[1]), Identity(row[2], row[3]), *row[4:13], bool(row[13])) for row in rows
-        )
+        return tuple(_pod_row(row) for row in rows)
 
     def put_pod(self, row: PodRow) -> None:
         """Add a manifest or change what is known of it."""
@@ -623,6 +621,11 @@ def set_aside(path: Path, now: float) -> Path:
         with contextlib.suppress(FileNotFoundError):
             Path(f"{path}{suffix}").replace(f"{target}{suffix}")
     return target
+
+
+def _pod_row(row: tuple[Any, ...]) -> PodRow:
+    known = PodRow(PodKey(row[0], row[1]), Identity(row[2], row[3]), *row[4:13])
+    return replace(known, outgoing=True) if row[13] else known
 
 
 def _entry(row: tuple[Any, ...], deployment: Deployment, sources: tuple[str, ...]) -> Entry:
