@@ -298,12 +298,12 @@ def _find(settings: Settings, well_known: tuple[Path, ...]) -> tuple[Path | None
     named = settings.kubelet_config
     if named:
         try:
-            return named, _read(named)
+            return named, read_configuration(named)
         except (OSError, ValueError) as error:
             raise SettingsError(f"{settings.file}: [kubelet] config = {named}: {_reason(error)}") from error
     for path in (own_file(settings), *well_known):
         try:
-            return path, _read(path)
+            return path, read_configuration(path)
         except FileNotFoundError:
             continue
         except ValueError as error:
@@ -321,8 +321,8 @@ def _find(settings: Settings, well_known: tuple[Path, ...]) -> tuple[Path | None
     )
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """Read a KubeletConfiguration; OSError, or ValueError where it is none."""
+def read_configuration(path: Path) -> Mapping[str, Any]:
+    """Read a KubeletConfiguration. Raises OSError, or ValueError where it is none."""
     text = path.read_text(encoding="utf-8")
     if text.lstrip().startswith("{"):
         content = json.loads(text)

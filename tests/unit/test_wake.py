@@ -48,6 +48,13 @@ def test_a_ring_tells_whether_a_loop_runs(loop: Wake, adder: Wake) -> None:
     assert not adder.ring()
 
 
+def test_who_only_looks_makes_takes_and_rings_nothing(loop: Wake, adder: Wake, tmp_path: Path) -> None:
+    assert adder.is_held()
+    loop.let_go(clear_flag=False)
+    assert not adder.is_held()
+    assert not Wake(tmp_path / "none").is_held() and not (tmp_path / "none").exists()
+
+
 def test_without_any_loop_ever_nobody_is_rung(tmp_path: Path) -> None:
     assert not Wake(tmp_path).ring() and not Wake(tmp_path / "none").ring()
 
