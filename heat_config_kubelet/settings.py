@@ -86,6 +86,11 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
         raise SettingsError(f"{file}: is no text: {error}") from error
     except configparser.Error as error:
         raise SettingsError(f"{file}: {_told(error)}") from None
+    return from_parser(file, parser)
+
+
+def from_parser(file: Path, parser: configparser.ConfigParser) -> Settings:
+    """Take the settings out of what was parsed; `file` is for errors. Raises SettingsError as `load` does."""
     return _Reader(file, parser).settings()
 
 
