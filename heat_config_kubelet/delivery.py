@@ -69,7 +69,7 @@ class Delivery:
             for attempt, answer in ended:
                 entry = self._ledger.entries.get(attempt.deployment.id)
                 if entry is not None and entry.signal == PENDING and entry.decided_at == attempt.decided_at:
-                    self._note(entry, answer)
+                    self._note(entry, answer, attempt.sent_at)
         pending = self._pending()
         if not pending or self._ledger.has_news():
             return  # a configuration that `run` has just superseded is not signalled any more
@@ -125,18 +125,18 @@ class Delivery:
             self._held.add(deployment.id)
         elif decision.step is Step.SEND and entry.result is not None and not self._threads.full:
             body = signal_body(entry.result, deployment, Blanker.of(deployment), body_limit(deployment.transport))
-            self._threads.submit(_Attempt(deployment, entry.decided_at, body))
+            self._threads.submit(_Attempt(deployment, entry.decided_at, body, self._ledger.clock.wall()))
 
-    def _note(self, entry: Entry, answer: Answer) -> None:
+    def _note(self, entry: Entry, answer: Answer, sent_at: float) -> None:
         doubt = self._doubt(entry) if answer.kind is AnswerKind.ACCEPTED else ""
         if doubt:
-            self._ledger.note_signal(entry, DOUBTFUL, f"{answer.detail}; {doubt}")
+            self._ledger.note_signal(entry, DOUBTFUL, f"{answer.detail}; {doubt}", sent_at)
             return
         if answer.final:
-            self._ledger.note_signal(entry, _STATES[answer.kind], answer.detail)
+            self._ledger.note_signal(entry, _STATES[answer.kind], answer.detail, sent_at)
             return
         again = next_attempt(entry.attempts + 1, self._ledger.clock.wall(), self._rng, answer.retry_after)
-        self._ledger.note_retry(entry, answer.detail, again)
+        self._ledger.note_retry(entry, answer.detail, again, sent_at)
 
     def _doubt(self, entry: Entry) -> str:
         """Why a signal that Heat has accepted may not be what ends its wait; "" where it is."""
@@ -154,6 +154,8 @@ class _Attempt:
     deployment: Deployment
     decided_at: float | None
     body: bytes
+    sent_at: float
+    """Seconds since the epoch."""
 
 
 class _Threads:

@@ -7,6 +7,7 @@ Not for: what the answers mean (`status.py`), the kubelet's own log (`kubelet_lo
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import ssl
@@ -239,8 +240,9 @@ def _pod(item: Mapping[str, Any], node_address: str) -> PodStatus:
     meta = item.get("metadata") or _EMPTY
     spec = item.get("spec") or _EMPTY
     status = item.get("status") or _EMPTY
-    conditions = {each.get("type"): each.get("status") == "True" for each in status.get("conditions") or ()}
-    sandbox = [conditions[name] for name in _SANDBOX_CONDITIONS if name in conditions]
+    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
+    sandbox = next((conditions[name] for name in _SANDBOX_CONDITIONS if name in conditions), None)
+    ready = conditions.get("Ready") or _EMPTY
     inits = _in_order(status.get("initContainerStatuses"), spec.get("initContainers"))
     mains = _in_order(status.get("containerStatuses"), spec.get("containers"))
     host_ip = status.get("hostIP") or node_address
@@ -252,14 +254,28 @@ def _pod(item: Mapping[str, Any], node_address: str) -> PodStatus:
         phase=status.get("phase") or "",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
-        ready=conditions.get("Ready", False),
-        sandbox_ready=sandbox[0] if sandbox else None,
+        ready=_is_true(ready),
+        sandbox_ready=_is_true(sandbox) if sandbox else None,
         pod_ip=status.get("podIP") or (host_ip if spec.get("hostNetwork") else ""),
         host_ip=host_ip,
         restart_policy=spec.get("restartPolicy") or "Always",
         containers=(*(_container(each, True) for each in inits), *(_container(each, False) for each in mains)),
         start_time=status.get("startTime") or "",
+        sandbox_at=_time(sandbox.get("lastTransitionTime")) if sandbox else None,
+        ready_at=_time(ready.get("lastTransitionTime")),
     )
+
+
+def _is_true(condition: Mapping[str, Any]) -> bool:
+    return bool(condition.get("status") == "True")
+
+
+def _time(text: str | None) -> float | None:
+    """Read a metav1.Time: RFC 3339, whole seconds, null where there is none."""
+    try:
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def _in_order(statuses: list[dict[str, Any]] | None, specs: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -287,6 +303,8 @@ def _container(item: Mapping[str, Any], init: bool) -> ContainerStatus:
         last_message=last.get("message") or "",
         last_exit_code=last.get("exitCode"),
         started=item.get("started"),
+        started_at=_time(now.get("startedAt") or last.get("startedAt")),
+        ended_at=_time(now.get("finishedAt") or last.get("finishedAt")),
     )
 
 

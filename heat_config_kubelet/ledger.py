@@ -6,13 +6,19 @@ that one step of the loop works on one state.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from .clock import Clock
 from .errors import ReplacedStoreError
 from .log import Log
 from .plan import owner_of
 from .signals import NO_SIGNAL
-from .store import DELIVERED, DROPPED, HOOK, PENDING, UNSENT, WANTED, WORKING, Entry, Store
+from .store import DELIVERED, DROPPED, HOOK, PENDING, UNSENT, WANTED, WORKING, Entry, Event, Store
 from .values import Identity, Result
+
+NOTES_SECONDS = 5.0
+"""So long a note for the timeline waits for a transaction that is there anyway: most deployments are decided sooner."""
 
 
 class Ledger:
@@ -25,6 +31,9 @@ class Ledger:
         self._version = -1
         self._began: dict[str, float] = {}
         """On the steady clock, by entry id."""
+        self._notes: list[Event] = []
+        self._noted_at = 0.0
+        """When the oldest of them was noted, on the steady clock."""
         self.entries: dict[str, Entry] = {}
 
     def has_news(self) -> bool:
@@ -59,13 +68,38 @@ class Ledger:
             same.setdefault(entry.deployment.identity, []).append(entry)
         return {identity: owner_of(entries) for identity, entries in same.items()}
 
+    # --- the timeline
+
+    def note(self, event: Event) -> None:
+        """Note a step for the timeline: in the store with the next change of any entry, or by `write_notes`."""
+        if not self._notes:
+            self._noted_at = self.clock.steady()
+        self._notes.append(event)
+
+    def write_notes(self) -> None:
+        """Bring the notes that have waited for long enough into the store."""
+        if self._notes and self.clock.steady() - self._noted_at >= NOTES_SECONDS:
+            with self._change():
+                pass
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """A transaction that takes the notes along."""
+        with self.store.transaction():
+            for event in self._notes:
+                self.store.event_once(event)
+            self._notes.clear()
+            yield
+
+    # --- changes
+
     def begin(self, entry: Entry) -> Entry:
         """Note that work on an entry begins; gives it as it is then."""
         entry_id = entry.deployment.id
         entry = self.entries.get(entry_id, entry)  # it may have begun with another of its pods
         if entry.state != WANTED:
             return entry
-        with self.store.transaction():
+        with self._change():
             self.store.set_state(entry_id, WORKING, self.clock.wall())
             self.store.event(entry_id, "started", "", self.clock.wall())
         self._began[entry_id] = self.clock.steady()
@@ -92,7 +126,7 @@ class Ledger:
         """Note an entry's result, to be signalled where somebody waits for it."""
         deployment = entry.deployment
         silent = entry.quiet or entry.mode == HOOK or deployment.transport == NO_SIGNAL
-        with self.store.transaction():
+        with self._change():
             if self._started_anew(entry):
                 return
             self.store.decide(deployment.id, outcome, UNSENT if silent else PENDING, self.clock.wall())
@@ -107,33 +141,35 @@ class Ledger:
 
     def skip(self, entry: Entry, signal: str, why: str) -> None:
         """Note that an entry is never answered by us."""
-        with self.store.transaction():
+        with self._change():
             if self._started_anew(entry):
                 return
             self.store.skip(entry.deployment.id, signal, why, self.clock.wall())
         self._log.info("deployment skipped", deployment=entry.deployment.identity, why=why)
         self._read_again(entry)
 
-    def note_signal(self, entry: Entry, signal: str, why: str) -> None:
-        """Note what became of an entry's signal for good."""
+    def note_signal(self, entry: Entry, signal: str, why: str, sent_at: float | None = None) -> None:
+        """Note what became of an entry's signal for good; `sent_at` is when its last attempt began."""
         entry_id = entry.deployment.id
         attempts = entry.attempts + (signal != DROPPED)
         with self.store.transaction():
             if self._started_anew(entry):
                 return
-            self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts)
+            self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts, sent_at=sent_at)
         level = self._log.info if signal in (DELIVERED, UNSENT) else self._log.warning
         level("signal " + signal, deployment=entry.deployment.identity, config=entry_id, answer=why)
         self._read_again(entry)
 
-    def note_retry(self, entry: Entry, why: str, again: float) -> None:
-        """Note that a signal was not taken, and when (seconds since the epoch) it is tried again."""
+    def note_retry(self, entry: Entry, why: str, again: float, sent_at: float | None = None) -> None:
+        """Note that a signal, sent at `sent_at`, was not taken, and when it is tried again: seconds since the epoch."""
         now = self.clock.wall()
         attempts = entry.attempts + 1
         with self.store.transaction():
             if self._started_anew(entry):
                 return
-            self.store.set_signal(entry.deployment.id, PENDING, why, now, attempts=attempts, next_attempt=again)
+            self.store.set_signal(
+                entry.deployment.id, PENDING, why, now, attempts=attempts, next_attempt=again, sent_at=sent_at
+            )
         self._log.warning(
             "signal not taken",
             deployment=entry.deployment.identity,

@@ -16,6 +16,7 @@ from .ledger import Ledger
 from .manifests import Removed
 from .options import Options, options_of
 from .plan import Plan, Task
+from .pod_steps import PodSteps
 from .pods import pods_of
 from .settings import Settings
 from .status import PodWatch
@@ -45,6 +46,7 @@ class PodJudge:
         self._ledger = ledger
         self._view = view
         self._settings = settings
+        self._steps = PodSteps(ledger)
         self._read: dict[str, tuple[Mapping[str, object], tuple[Pod, ...] | PodError]] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._gone: dict[Identity, list[Removed]] = {}
@@ -62,6 +64,7 @@ class PodJudge:
             self._waiting.pop(deployment.id, None)
         if isinstance(known[1], PodError):
             raise known[1]
+        self._steps.note_valid(entry)
         return known[1]
 
     def _checked(self, entry: Entry) -> tuple[Pod, ...] | PodError:
@@ -89,11 +92,14 @@ class PodJudge:
         for known in (self._read, self._waiting):
             for entry_id in known.keys() - entry_ids:
                 del known[entry_id]
+        self._steps.keep_only(entry_ids)
 
     def note_gone(self, removed: tuple[Removed, ...]) -> None:
         """Note pods that are gone, or overdue, for the deployments that wait for that."""
         for each in removed:
             self._gone.setdefault(each.row.identity, []).append(each)
+            if not each.overdue:
+                self._steps.note_gone(each.row)
 
     # --- deciding
 
@@ -110,6 +116,7 @@ class PodJudge:
             with self._ledger.store.transaction():
                 for entry, outcome in decided:
                     self._ledger.decide(entry, outcome)
+        self._ledger.write_notes()
         for entry, _ in decided:
             self._gone.pop(entry.deployment.identity, None)  # what went for this action says nothing about the next
 
@@ -173,6 +180,7 @@ class PodJudge:
         if watch is None:
             watch = waiting.watches[row.uid] = PodWatch(pod, waiting.options, self._since(entry, row))
         status = self._status(row)
+        self._steps.note(entry, pod, row, status)
         refusal, trouble = self._view.explain(row, status)
         return watch.look(status, self._ledger.clock.steady(), refusal=refusal, trouble=trouble)
 

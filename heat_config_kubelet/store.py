@@ -81,6 +81,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE entry ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0",
         "CREATE TABLE outgoing (uid TEXT PRIMARY KEY) WITHOUT ROWID",
     ),
+    (
+        "ALTER TABLE event ADD COLUMN pod TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE event ADD COLUMN uid TEXT NOT NULL DEFAULT ''",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -89,6 +93,7 @@ _ENTRIES = (
     " attempts, next_attempt, answer, hook, asked_at, quiet FROM entry WHERE "
 )
 
+_EVENTS = "SELECT at, entry_id, kind, text, pod, uid FROM event "
 _EVENTS_KEPT = 5000
 _VANISHED_KEPT_SECONDS = 7 * 86400.0
 
@@ -164,12 +169,22 @@ class PodRow:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to an entry, for the timeline."""
+    """Something that happened to an entry, for the timeline; `at` is seconds since the epoch.
+
+    Kinds, in the order in which they come: collected (also: taken up again), started (work on it), validated; for each
+    pod gone (the one before it), kept (one of an earlier action, unchanged) or written, sandbox (its volumes, sandbox
+    and network are there), image (all of them), started (its containers have run), ready; succeeded, failed or
+    skipped; sent and "signal <its state>" for each attempt; vanished.
+    """
 
     at: float
     entry_id: str
     kind: str
     text: str
+    pod: str = ""
+    """Its key, "namespace/name", where it happened to a pod."""
+    uid: str = ""
+    """That pod's."""
 
 
 @dataclass(frozen=True)
@@ -472,12 +487,15 @@ class Store:
         *,
         attempts: int | None = None,
         next_attempt: float = 0,
+        sent_at: float | None = None,
     ) -> None:
-        """Note what became of a signal, or when it is tried again."""
+        """Note what became of a signal, or when it is tried again; `sent_at` is when the attempt began."""
         self._db.execute(
             "UPDATE entry SET signal = ?, answer = ?, attempts = COALESCE(?, attempts), next_attempt = ? WHERE id = ?",
             (signal, answer, attempts, next_attempt, entry_id),
         )
+        if sent_at is not None:
+            self.event(entry_id, "sent", "", sent_at)
         self.event(entry_id, "signal " + signal, answer, now)
 
     def skip(self, entry_id: str, signal: str, why: str, now: float) -> None:
@@ -503,14 +521,29 @@ class Store:
 
     def event(self, entry_id: str, kind: str, text: str, now: float) -> None:
         """Add a line to the timeline."""
-        self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", (now, entry_id, kind, text))
+        self._db.execute("INSERT INTO event (at, entry_id, kind, text) VALUES (?,?,?,?)", (now, entry_id, kind, text))
+
+    def event_once(self, event: Event) -> None:
+        """Add a line to the timeline, unless the same has happened to the same pod since the entry was collected."""
+        self._db.execute(
+            "INSERT INTO event (at, entry_id, kind, text, pod, uid) SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS"
+            " (SELECT 1 FROM event WHERE entry_id = ? AND kind = ? AND uid = ? AND rowid >"
+            " COALESCE((SELECT MAX(rowid) FROM event WHERE entry_id = ? AND kind = 'collected'), 0))",
+            (
+                *(event.at, event.entry_id, event.kind, event.text, event.pod, event.uid),
+                *(event.entry_id, event.kind, event.uid, event.entry_id),
+            ),
+        )
 
     def events(self, entry_id: str) -> tuple[Event, ...]:
-        """An entry's timeline, oldest first."""
-        rows = self._db.execute(
-            "SELECT at, entry_id, kind, text FROM event WHERE entry_id = ? ORDER BY rowid", (entry_id,)
-        )
+        """An entry's timeline, in the order in which it was noted."""
+        rows = self._db.execute(_EVENTS + "WHERE entry_id = ? ORDER BY rowid", (entry_id,))
         return tuple(Event(*row) for row in rows)
+
+    def last_events(self, count: int) -> tuple[Event, ...]:
+        """Give the last `count` events of all entries, oldest first."""
+        rows = self._db.execute(_EVENTS + "ORDER BY at DESC, rowid DESC LIMIT ?", (count,)).fetchall()
+        return tuple(Event(*row) for row in reversed(rows))
 
     # --- what a person asks for
 

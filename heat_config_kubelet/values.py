@@ -149,6 +149,10 @@ class ContainerStatus:
     last_message: str = ""
     last_exit_code: int | None = None
     started: bool | None = None
+    started_at: float | None = None
+    """When the run began that is under way or, where none is, the last one: seconds since the epoch, whole ones."""
+    ended_at: float | None = None
+    """When the last run that is over ended."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,10 @@ class PodStatus:
     restart_policy: str
     containers: tuple[ContainerStatus, ...]
     """Init containers first, in the manifest's order."""
+    sandbox_at: float | None = None
+    """When `sandbox_ready` became what it is: seconds since the epoch, whole ones."""
+    ready_at: float | None = None
+    """When `ready` became what it is."""
     start_time: str = ""
     """When the kubelet took it up, as RFC 3339 in UTC; empty where not given."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import ssl
 import subprocess
@@ -256,6 +257,11 @@ def test_a_pod_that_runs() -> None:
     assert all(each.state is ContainerState.RUNNING and each.container_id for each in pod.containers)
 
 
+def moment(text: str) -> float:
+    """A time of the kubelet in seconds since the epoch."""
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+
+
 def test_a_container_that_crashed() -> None:
     (pod,) = parse_pods(json.dumps({"items": [document("crashmsg")]}).encode())
     (main,) = pod.containers
@@ -267,6 +273,17 @@ def test_a_container_that_crashed() -> None:
     )
     assert (main.last_exit_code, main.last_reason, main.last_message) == (4, "Error", "the reason\n")
     assert not main.ready and not pod.ready
+    ended = document("crashmsg")["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (main.started_at, main.ended_at) == (moment(ended["startedAt"]), moment(ended["finishedAt"]))
+    times = {each["type"]: moment(each["lastTransitionTime"]) for each in document("crashmsg")["status"]["conditions"]}
+    assert (pod.sandbox_at, pod.ready_at) == (times["PodReadyToStartContainers"], times["Ready"])
+
+
+@pytest.mark.parametrize("text", [None, "", "soon"])
+def test_a_time_that_is_none(text: str | None) -> None:
+    status = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": text}]}
+    (pod,) = parse_pods(json.dumps({"items": [{"status": status}]}).encode())
+    assert pod.ready and pod.ready_at is None
 
 
 def test_a_pod_that_was_rejected_has_no_containers() -> None:

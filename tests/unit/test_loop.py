@@ -47,7 +47,9 @@ def test_create_runs_the_pods_and_signals_success(node: Node) -> None:
     assert (body["deploy_status_code"], body["pod_ip"]) == (0, "10.88.0.7")
     assert "default/web" in body["deploy_stdout"] and node.heat.codes() == [("a", 0)]
     assert (node.entries["a"].state, node.entries["a"].signal) == (DONE, DELIVERED)
-    assert [event.kind for event in node.other.events("a")] == ["collected", "started", "succeeded", "signal delivered"]
+    pods = ("written", "sandbox", "image", "started", "ready")
+    steps = ["collected", "validated", "started", *pods, "succeeded", "sent", "signal delivered"]
+    assert [event.kind for event in node.other.events("a")] == steps
     assert list(node.uids()) == ["web"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from heat_config_kubelet.errors import DamagedStoreError, StoreError
 from heat_config_kubelet.metadata import read_sources
 from heat_config_kubelet.pods import pods_of
 from heat_config_kubelet.store import (
+    _MIGRATIONS,
     DELIVERED,
     DONE,
     DROPPED,
@@ -29,6 +31,7 @@ from heat_config_kubelet.store import (
     WANTED,
     WORKING,
     WRITING,
+    Event,
     Store,
     open_or_restart,
 )
@@ -371,6 +374,41 @@ def test_an_entrys_life_is_told_in_its_events(store: Store) -> None:
     assert (entry.started_at, entry.decided_at, entry.hook) == (START + 1, START + 3, "")
     assert (entry.signal, entry.attempts, entry.next_attempt, entry.answer) == (PENDING, 1, START + 5, "503")
     assert [(event.kind, event.text) for event in store.events("a")][1:] == [("failed", ""), ("signal pending", "503")]
+
+
+def test_a_step_is_noted_once_until_the_entry_is_collected_again(store: Store) -> None:
+    take_in(store, source(raw_entry("a"), raw_entry("b", resource="x")))
+    for step in (Event(START + 1, "a", "ready", "", "default/web", uid) for uid in ("1", "1", "2")):
+        store.event_once(step)
+    store.event_once(Event(START + 2, "b", "ready", "", "default/web", "1"))
+    assert [(each.uid, each.at) for each in store.events("a")[1:]] == [("1", START + 1), ("2", START + 1)]
+    store.event("a", "collected", "again", START + 3)
+    for _ in range(2):
+        store.event_once(Event(START + 4, "a", "ready", "", "default/web", "1"))
+    assert [each.kind for each in store.events("a")] == ["collected", "ready", "ready", "collected", "ready"]
+
+
+def test_the_last_events_of_all_are_in_the_order_in_which_they_happened(store: Store) -> None:
+    take_in(store, source(raw_entry("a"), raw_entry("b", resource="x")))
+    store.event_once(Event(START - 1, "b", "ready", "", "default/web", "1"))
+    store.event_once(Event(START + 1, "a", "ready", "", "default/web", "2"))
+    assert [(each.entry_id, each.kind) for each in store.last_events(3)] == [
+        ("a", "collected"),
+        ("b", "collected"),
+        ("a", "ready"),
+    ]
+    assert len(store.last_events(10)) == 4
+
+
+def test_an_older_stores_events_are_kept(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        for statement in _MIGRATIONS[0]:
+            raw.execute(statement)
+        raw.execute("INSERT INTO event VALUES (?, 'a', 'collected', '')", (START,))
+        raw.execute("PRAGMA user_version = 1")
+    with contextlib.closing(Store.open(path)) as store:
+        assert store.events("a") == (Event(START, "a", "collected", ""),)
 
 
 def test_a_skipped_entry_is_done_without_a_result(store: Store) -> None:
