@@ -6,7 +6,6 @@ Commands import what they need when they are called, so that none pays for the o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -20,6 +19,7 @@ from .errors import AgentError, StoreError
 
 _NAME = "heat-config-kubelet"
 EXIT_STATUS = "0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
+_DEPLOYMENT = "stack/resource, any part of it that is the only one's, or an id (default: all)"
 """Of a command that says no other."""
 
 
@@ -131,8 +131,25 @@ def parser() -> argparse.ArgumentParser:
         _elements_path,
         "print the folder of the elements for diskimage-builder's ELEMENTS_PATH",
     )
-    status = add("status", _status, "every deployment: what it wants, how far it is, what was signalled")
-    status.add_argument("--json", action="store_true", help="for machines")
+    status = add(
+        "status",
+        _status,
+        "every deployment: its action and state, its pods, its signal, and what is to be said of them",
+        "status",
+        "status shop/web -o json",
+        "status --wait --timeout 600",
+        exits="0 all is well; 1 something failed, or the store cannot be read; 2 pending, or degraded: pods of a "
+        "deployment that has succeeded are not ready now, a signal was refused or may have gone to another, or the "
+        "kubelet, os-collect-config or the loop does not do its work; also bad arguments or settings",
+    )
+    status.add_argument("deployment", nargs="*", metavar="DEPLOYMENT", help=_DEPLOYMENT)
+    status.add_argument("--wait", action="store_true", help="first wait until nothing is pending")
+    status.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end --wait and --watch after so long (default: never)"
+    )
+    status.add_argument("--watch", action="store_true", help="show it again whenever something changes")
+    status.add_argument("--json", action="store_true", help="the same as -o json")
+    _add_output(status)
     health = add(
         "health",
         _health,
@@ -147,6 +164,12 @@ def parser() -> argparse.ArgumentParser:
         help="how long nothing may happen beside the pauses of os-collect-config (default 300)",
     )
     return top
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    """Add -o to a command that shows something."""
+    forms = ("table", "wide", "json", "yaml")  # as `commands.console.FORMATS`, without its import
+    command.add_argument("-o", "--output", choices=forms, default="table", help="how to show it (default table)")
 
 
 def _told_last(examples: Sequence[str], exits: str) -> str:
@@ -244,12 +267,9 @@ def _elements_path(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from .overview import overview, table
+    from .commands.status import main
 
-    rows = overview(_settings(given))
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(rows, indent=2) if given.json else table(rows))
-    return 1 if any(row["status_code"] for row in rows) else 0
+    return main(given)
 
 
 def _health(given: argparse.Namespace) -> int:

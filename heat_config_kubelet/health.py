@@ -29,10 +29,14 @@ def faults(settings: Settings, environment: Mapping[str, str], now: float, patie
     `now` is seconds since the epoch; `patience` how many seconds a poll or a step of the loop may take, which several
     services in a row that do not answer make long. Raises sqlite3.Error where the store is locked for as long.
     """
+    return (*idle(settings, environment, now, patience), *filter(None, (_store(settings.store_file),)))
+
+
+def idle(settings: Settings, environment: Mapping[str, str], now: float, patience: float) -> tuple[str, ...]:
+    """Say which of os-collect-config and the loop do nothing though they should, a line each; as `faults` does."""
     collector_file = Path(environment.get("OS_COLLECT_CONFIG_FILE", _COLLECTOR_FILE))
     found = (
         _polls(settings.os_collect_config_cache, now, 2 * _polling_interval(collector_file) + patience),
-        _store(settings.store_file),
         _loop(Wake(settings.state_dir), now, patience),
     )
     return tuple(filter(None, found))

@@ -25,6 +25,7 @@ from .plan import Plan, Task, make_plan
 from .pod_judge import PodJudge
 from .settings import Settings
 from .store import APPLIED, DONE, DROPPED, HOOK, REMOVING, UNSENT, Entry
+from .summary import Summarizer
 from .values import KUBELET_GROUP
 from .wake import Wake
 
@@ -43,6 +44,7 @@ class Parts:
     judge: PodJudge
     hooks: HookQueue
     delivery: Delivery
+    summary: Summarizer
     log: Log
 
 
@@ -99,7 +101,18 @@ class Loop:
         self._answer_the_rest()
         self._parts.hooks.advance(self._of(Task.RUN_HOOK))
         self._parts.delivery.advance()
-        return self._pause()
+        pause = self._pause()
+        self._summarize(at_once=pause is None)
+        return pause if pause is None else min(pause, self._parts.summary.pause(pause))
+
+    def _summarize(self, *, at_once: bool) -> None:
+        statuses = self._parts.view.statuses or None  # none are known where it was not asked, or did not answer
+        entries, rows = self._ledger.entries.values(), self._parts.manifests.rows()
+        self._parts.summary.note(entries, rows, statuses, self._count, at_once=at_once)
+
+    def _count(self, entry: Entry) -> int | None:
+        pods = self._plan.pods.get(entry.deployment.id)
+        return None if pods is None else len(pods)
 
     def _resume(self) -> None:
         if not self._resumed:

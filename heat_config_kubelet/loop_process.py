@@ -25,6 +25,7 @@ from .pod_judge import PodJudge
 from .settings import Settings
 from .signals import Sender
 from .store import Store, open_or_restart
+from .summary import Summarizer
 from .wake import Wake, under_systemd
 
 _MOST_LOG_BYTES = 1024 * 1024
@@ -88,6 +89,7 @@ def assemble(settings: Settings, store: Store, wake: Wake, log: Log, clock: Cloc
         judge=PodJudge(ledger, view, settings),
         hooks=HookQueue(ledger, settings, wake, log),
         delivery=Delivery(ledger, Sender(settings), settings, wake.notify, random.Random()),  # noqa: S311  (jitter)
+        summary=Summarizer(settings, log, clock),
         log=log,
     )
 

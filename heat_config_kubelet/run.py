@@ -27,6 +27,7 @@ def run(settings: Settings, environment: Mapping[str, str] | None = None, clock:
         # It takes most of a pass; what we need ourselves is imported beside it.
         from .record import record
         from .store import APPLIED, RUN, open_or_restart
+        from .summary import Summarizer
         from .wake import Wake
 
         store = open_or_restart(settings.store_file, clock.wall(), log)
@@ -39,6 +40,8 @@ def run(settings: Settings, environment: Mapping[str, str] | None = None, clock:
     with store.transaction():
         store.put(APPLIED, json.dumps([recorded.at, problem]))
         wake.raise_flag()
+        # Within the transaction: what the loop writes of later states comes later.
+        Summarizer(settings, log, clock).note(store.entries(), store.pods(), None, lambda _: None)
     store.close()
     wake.start_loop(settings)
     return 1 if apply_config.again else 0

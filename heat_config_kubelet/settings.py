@@ -30,6 +30,7 @@ class Settings:
     # [agent]
     mode: str = "auto"
     state_dir: Path = Path("/var/lib/heat-config-kubelet")
+    run_dir: Path = Path("/run/heat-config-kubelet")
     systemd: str = "auto"
     loop_unit: str = "heat-config-kubelet.service"
     log_level: str = "info"
@@ -63,6 +64,11 @@ class Settings:
     def store_file(self) -> Path:
         """The SQLite file of what is wanted, written and not yet delivered."""
         return self.state_dir / "store.sqlite"
+
+    @property
+    def summary_file(self) -> Path:
+        """The JSON file of what everybody on the node may know (`summary.py`)."""
+        return self.run_dir / "status.json"
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -121,6 +127,7 @@ class _Reader:
             file=self.file,
             mode=self.one_of("agent", "mode", base.mode, MODES),
             state_dir=self.path("agent", "state_dir") or base.state_dir,
+            run_dir=self.path("agent", "run_dir") or base.run_dir,
             systemd=self.one_of("agent", "systemd", base.systemd, SWITCHES),
             loop_unit=self.text("agent", "loop_unit", base.loop_unit),
             log_level=self.one_of("agent", "log_level", base.log_level, ("debug", "info", "warning", "error")),

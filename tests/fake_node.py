@@ -32,6 +32,7 @@ from heat_config_kubelet.pod_words import host_ports
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.signals import Answer, AnswerKind
 from heat_config_kubelet.store import APPLIED, Entry, Recorded, Store
+from heat_config_kubelet.summary import Summarizer
 from heat_config_kubelet.values import ContainerState, ContainerStatus, Deployment, PodStatus, Result, Source
 from heat_config_kubelet.wake import Wake
 
@@ -290,6 +291,7 @@ class Node:
         self.settings = Settings(
             folder / "none",
             state_dir=folder,
+            run_dir=folder / "run",
             hooks_dirs=(self.hooks.folder,),
             deployed_dir=folder / "deployed",
             **settings,
@@ -348,6 +350,7 @@ class Node:
             judge=PodJudge(ledger, view, self.settings),
             hooks=HookQueue(ledger, self.settings, self.wake, self.log, start=self.hooks.start),
             delivery=delivery,
+            summary=Summarizer(self.settings, self.log, clock),
             log=self.log,
         )
 

@@ -150,6 +150,19 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
 
 
+def remark(text: str, hint: str = "") -> None:
+    """Say something beside the output proper, in one line and a hint: standard output may be a machine's."""
+    sys.stderr.write(f"heat-config-kubelet: {one_line(text)}\n" + (f"  hint: {one_line(hint)}\n" if hint else ""))
+    sys.stderr.flush()
+
+
+def seconds_since(moment: str, now: float) -> float:
+    """Give how long ago a time was, RFC 3339 with its offset, in seconds; `now` is seconds since the epoch."""
+    from datetime import datetime
+
+    return now - datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
 def duration(seconds: float) -> str:
     """Give a time span as people say it: 0.4s, 12s, 3m05s, 2h07m, 5d3h."""
     if seconds < 10:

@@ -5,11 +5,14 @@ No store is made by looking.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..errors import AgentError
+from ..errors import AgentError, StoreError
 from ..settings import Settings
 from ..store import Entry, Event, PodRow, Store
 
@@ -26,15 +29,31 @@ class NodeView:
     settings: Settings
     problems: dict[str, str] = field(default_factory=dict)
     """By part (store, manifests, kubelet), why it could not be seen."""
+    store_error: AgentError | None = None
+    """Why the store cannot be read, once it was asked for; None where it can."""
 
     @cached_property
     def store(self) -> Store | None:
-        """The store, open; None where it cannot be read."""
+        """The store, open and sound; None where it cannot be read."""
         try:
-            return Store.open(self.settings.store_file, create=False)
-        except (AgentError, OSError) as error:
-            self.problems["store"] = str(error)
-            return None
+            store = Store.open(self.settings.store_file, create=False)
+            try:
+                store.check()
+            except BaseException:
+                store.close()
+                raise
+            return store
+        except AgentError as error:
+            self.store_error = error
+        except (sqlite3.Error, OSError) as error:
+            self.store_error = StoreError(f"{self.settings.store_file}: {error}")
+        self.problems["store"] = str(self.store_error)
+        return None
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self.__dict__.get("store"):
+            self.__dict__["store"].close()
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
@@ -87,11 +106,17 @@ class NodeView:
         if not self.access:
             return None
         try:
-            return KubeletApi(self.access, node_name=self.settings.node_name).pods()
+            with contextlib.closing(KubeletApi(self.access, node_name=self.settings.node_name)) as kubelet:
+                return kubelet.pods()
         except (AgentError, OSError) as error:
             self.problems["kubelet"] = str(error)
             return None
 
+    @cached_property
+    def by_uid(self) -> Mapping[str, PodStatus] | None:
+        """The same by UID; None where the kubelet cannot be asked."""
+        return None if self.statuses is None else {status.uid: status for status in self.statuses}
+
     def status_of(self, row: PodRow) -> PodStatus | None:
         """What the kubelet says of a manifest's pod; None where it knows nothing of it."""
-        return next((status for status in self.statuses or () if status.uid == row.uid), None)
+        return (self.by_uid or {}).get(row.uid)

@@ -115,7 +115,7 @@ def _configure(folder: Path, kubelet: PlayedKubelet) -> dict[str, str]:
     templates = Path(settings.__file__).parent / "data" / "os-apply-config"
     file = folder / "agent.conf"
     file.write_text(
-        f"[agent]\nstate_dir = {folder / 'state'}\nsystemd = no\n"
+        f"[agent]\nstate_dir = {folder / 'state'}\nrun_dir = {folder / 'run'}\nsystemd = no\n"
         f"os_apply_config = os-apply-config --templates {templates} --output {folder / 'root'}\n"
         f"[kubelet]\nmanifest_dir = {folder / 'manifests'}\nlog = {folder / 'kubelet.log'}\nnode_name = played\n"
     )

@@ -35,8 +35,9 @@ SPAWN = multiprocessing.get_context("spawn")
 def settings(tmp_path: Path) -> Iterator[Settings]:
     file = tmp_path / "agent.conf"
     file.write_text(
-        f"[agent]\nstate_dir = {tmp_path}/state\nsystemd = no\ndeployed_dir = {tmp_path}/deployed\n"
-        f"hooks_dirs = {tmp_path}/hooks\n[kubelet]\nconfig = {tmp_path}/no-kubelet.yaml\n"
+        f"[agent]\nstate_dir = {tmp_path}/state\nrun_dir = {tmp_path}/run\nsystemd = no\n"
+        f"deployed_dir = {tmp_path}/deployed\nhooks_dirs = {tmp_path}/hooks\n"
+        f"[kubelet]\nconfig = {tmp_path}/no-kubelet.yaml\n"
     )
     found = settings_module.load(file)
     Store.open(found.store_file).close()

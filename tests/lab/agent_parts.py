@@ -166,8 +166,10 @@ class Trial:
         state = self._folder / transport
         state.mkdir()
         settings = state / "agent.conf"
-        agent = f"state_dir = {state}\nsystemd = no\nos_apply_config =\ndeployed_dir = {state}/deployed\n"
-        settings.write_text(f"[agent]\n{agent}[kubelet]\nmanifest_dir = {state}/manifests\n")
+        folders = f"state_dir = {state}\nrun_dir = {state}/run\ndeployed_dir = {state}/deployed\n"
+        settings.write_text(
+            f"[agent]\nsystemd = no\nos_apply_config =\n{folders}[kubelet]\nmanifest_dir = {state}/manifests\n"
+        )
         (state / "manifests").mkdir()
         metadata = state / "heat.json"
         refused = deployments.deployment(resource, {"kind": "Pod"}, self._receiver, transport=transport)

@@ -63,6 +63,7 @@ class LabNode:
         self.binaries = binaries
         self.log = folder / "log"
         self.state_dir = folder / "agent"
+        self.run_dir = folder / "run" / "agent"
         self.manifests = folder / "manifests"
         self.deployed = folder / "deployed"
         self.hooks = folder / "hooks"
@@ -355,6 +356,7 @@ class LabNode:
         base: dict[str, dict[str, object]] = {
             "agent": {
                 "state_dir": self.state_dir,
+                "run_dir": self.run_dir,
                 "systemd": "no",
                 "log_level": "debug",
                 "os_apply_config": f"os-apply-config -t {templates} -o {self.collector.root}",

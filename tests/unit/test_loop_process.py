@@ -45,7 +45,12 @@ class Systemd:
 
 def settings(folder: Path, systemd: str = "yes") -> Settings:
     return Settings(
-        file=folder / "conf", state_dir=folder, systemd=systemd, kubelet_config=folder / "kubelet.json", node_name="n"
+        file=folder / "conf",
+        state_dir=folder,
+        run_dir=folder / "run",
+        systemd=systemd,
+        kubelet_config=folder / "kubelet.json",
+        node_name="n",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Case:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.time = FakeTime()
-        self.settings = Settings(folder / "agent.conf", state_dir=folder / "state", **settings)
+        self.settings = Settings(folder / "agent.conf", state_dir=folder / "state", run_dir=folder / "run", **settings)
         self.files: list[Path] = []
         self.ran: list[list[str]] = []
         self.steps: list[str] = []
@@ -184,16 +185,16 @@ def test_a_missing_program_is_logged_and_no_exit_status(case: Case, capsys: pyte
 
 def test_the_command_of_the_settings_is_run_as_it_is_and_none_where_there_is_none(case: Case) -> None:
     case.answer(raw_entry("a"))
-    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, os_apply_config="/x/oac --os 'a b'")
+    case.settings = replace(case.settings, os_apply_config="/x/oac --os 'a b'")
     case.run()
     assert case.ran == [["/x/oac", "--os", "a b"]]
-    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, os_apply_config="")
+    case.settings = replace(case.settings, os_apply_config="")
     assert case.run() == 0 and len(case.ran) == 1
 
 
 def test_a_command_with_an_open_quote_is_a_fault_of_the_settings(case: Case) -> None:
     case.answer(raw_entry("a"))
-    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, os_apply_config="oac 'a b")
+    case.settings = replace(case.settings, os_apply_config="oac 'a b")
     with pytest.raises(
         SettingsError, match=r"agent\.conf: \[agent\] os_apply_config = oac 'a b: .*no closing quotation"
     ):
@@ -250,9 +251,9 @@ def test_the_settings_say_which_way_in_is_meant(case: Case) -> None:
     store = case.store()
     store.put("mode", "hook")
     store.close()
-    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, mode="run")
+    case.settings = replace(case.settings, mode="run")
     assert case.run() == 0
-    case.settings = Settings(case.settings.file, state_dir=case.settings.state_dir, mode="hook")
+    case.settings = replace(case.settings, mode="hook")
     with pytest.raises(ModeError, match="mode = hook, but `run` was called"):
         case.run()
 
@@ -280,8 +281,6 @@ def test_a_damaged_store_is_set_aside_and_the_pass_goes_on(case: Case, capsys: p
 
 def test_a_list_of_files_that_cannot_be_read_is_an_error(case: Case, tmp_path: Path) -> None:
     (tmp_path / "os_config_files.json").write_text("{")
-    case.settings = Settings(
-        case.settings.file, state_dir=case.settings.state_dir, os_collect_config_cache=tmp_path, os_apply_config=""
-    )
+    case.settings = replace(case.settings, os_collect_config_cache=tmp_path, os_apply_config="")
     with pytest.raises(MetadataError, match=r"os_config_files\.json"):
         run(case.settings, {}, case.time.clock)
