@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__, settings
@@ -19,8 +19,8 @@ from .errors import AgentError, StoreError
 
 _NAME = "heat-config-kubelet"
 EXIT_STATUS = "0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
-_DEPLOYMENT = "stack/resource, any part of it that is the only one's, or an id (default: all)"
 """Of a command that says no other."""
+_DEPLOYMENT = "stack/resource, any part of it that is the only one's, or an id (default: all)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         prog=_NAME,
         description="In-guest Heat agent for Kubernetes pods: group: kubelet deployments become static pods.",
         epilog=_told_last((f"{_NAME} status", f"{_NAME} COMMAND --help"), EXIT_STATUS),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     top.add_argument("--version", action="version", version=f"{_NAME} {__version__}")
     top.add_argument("--settings", type=Path, metavar="FILE", help=f"settings file (default {settings.SETTINGS_FILE})")
@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
             help=text,
             description=text,
             epilog=_told_last([f"{_NAME} {each}" for each in examples or (name,)], exits),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )
         command.add_argument("--settings", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -150,6 +150,19 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="show it again whenever something changes")
     status.add_argument("--json", action="store_true", help="the same as -o json")
     _add_output(status)
+    doctor = add(
+        "doctor",
+        _doctor,
+        "every cause of trouble that is known, checked: what is found, why it matters, and what mends it",
+        "doctor",
+        "doctor endpoints polling",
+        "doctor --offline -o json",
+        exits="0 nothing found; 1 something is broken; 2 only warnings; also bad arguments",
+    )
+    doctor.add_argument("checks", nargs="*", metavar="CHECK", help="make these checks only (see --list)")
+    doctor.add_argument("--list", action="store_true", help="show what is checked, and check nothing")
+    doctor.add_argument("--offline", action="store_true", help="ask nobody outside of this node")
+    _add_output(doctor)
     health = add(
         "health",
         _health,
@@ -163,13 +176,80 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long nothing may happen beside the pauses of os-collect-config (default 300)",
     )
+    _add_changes(add)
     return top
+
+
+_CHANGED = (
+    "0 it is left for the agent's loop, or with --wait came out well; 1 refused, not agreed to, or did not come out "
+    "well in time; 2 there is no terminal to ask on and no --yes; also bad arguments or settings"
+)
+
+
+def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that change something: they say what they will do and ask."""
+    one = "stack/resource, any part of it that is the only one's, or an id"
+    resend = add(
+        "resend",
+        _resend,
+        "send a deployment's result to Heat again, also one that was refused, doubtful, or dropped as too old",
+        "resend web",
+        "resend shop/web --yes --wait --timeout 60",
+        exits=_CHANGED,
+    )
+    redeploy = add(
+        "redeploy",
+        _redeploy,
+        "run a deployment again: its pods are replaced by new ones and judged anew; Heat is told where it still waits",
+        "redeploy web --wait",
+        "redeploy shop/web --signal --yes",
+        exits=_CHANGED,
+    )
+    forget = add(
+        "forget",
+        _forget,
+        "drop what the store holds of a deployment that has vanished from the metadata",
+        "forget shop/web",
+        "forget 1c1f4c5e-0c1b-4f43-8f0e-5b0a3c0f7a11 --yes",
+        exits=_CHANGED,
+    )
+    restart = add(
+        "restart",
+        _restart,
+        "end one pod and create it anew, with a new UID; its deployment is not decided anew",
+        "restart web",
+        "restart default/web --yes --wait",
+        exits=_CHANGED,
+    )
+    redeploy.add_argument("--signal", action="store_true", help="tell Heat the new result although it has one")
+    for command in (resend, redeploy, forget):
+        command.add_argument("deployment", metavar="DEPLOYMENT", help=one)
+    restart.add_argument("pod", metavar="POD", help="namespace/name, any part of it that is the only one's, or its UID")
+    for command in (resend, redeploy, restart):
+        command.add_argument("--wait", action="store_true", help="wait for what comes of it")
+        command.add_argument(
+            "--timeout", type=float, metavar="SECONDS", help="end --wait after so long (default: never)"
+        )
+    forget.set_defaults(wait=False, timeout=None)
+    for command in (resend, redeploy, forget, restart):
+        command.add_argument("--yes", action="store_true", help="do it without asking")
+        _add_output(command)
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
     """Add -o to a command that shows something."""
     forms = ("table", "wide", "json", "yaml")  # as `commands.console.FORMATS`, without its import
     command.add_argument("-o", "--output", choices=forms, default="table", help="how to show it (default table)")
+
+
+class _Help(argparse.HelpFormatter):
+    """Help whose examples stand on lines of their own."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(
+            indent + line if line.startswith(" ") or not line else super(_Help, self)._fill_text(line, width, indent)
+            for line in text.splitlines()
+        )
 
 
 def _told_last(examples: Sequence[str], exits: str) -> str:
@@ -270,6 +350,36 @@ def _status(given: argparse.Namespace) -> int:
     from .commands.status import main
 
     return main(given)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .commands.doctor import main as doctor
+
+    return doctor(given)
+
+
+def _resend(given: argparse.Namespace) -> int:
+    from .commands.resend import main as resend
+
+    return resend(given)
+
+
+def _redeploy(given: argparse.Namespace) -> int:
+    from .commands.redeploy import main as redeploy
+
+    return redeploy(given)
+
+
+def _forget(given: argparse.Namespace) -> int:
+    from .commands.forget import main as forget
+
+    return forget(given)
+
+
+def _restart(given: argparse.Namespace) -> int:
+    from .commands.restart import main as restart
+
+    return restart(given)
 
 
 def _health(given: argparse.Namespace) -> int:
