@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from heat_config_kubelet import log as log_module
 from heat_config_kubelet.log import Log
 
 
@@ -68,3 +75,84 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     out.close()
     log.info("a")
     assert out.closed
+
+
+# --- the journal's own socket
+
+
+class Journal:
+    """Stands for systemd's: takes datagrams, and reads them by its protocol."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "socket"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.path))
+        self.socket.settimeout(5)
+
+    def entry(self) -> dict[str, str]:
+        """The next entry's fields."""
+        data, found = self.socket.recv(65536), {}
+        while data:
+            name, _, rest = data.partition(b"\n")
+            if b"=" in name:
+                key, _, value = name.partition(b"=")
+                data = rest
+            else:
+                length = int.from_bytes(rest[:8], "little")
+                key, value = name, rest[8 : 8 + length]
+                assert rest[8 + length : 9 + length] == b"\n"
+                data = rest[9 + length :]
+            found[key.decode()] = value.decode()
+        return found
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Journal(Path(folder))
+        with contextlib.closing(found.socket):
+            yield found
+
+
+def test_the_journal_gets_deployment_and_pod_as_fields(journal: Journal) -> None:
+    out = io.StringIO()
+    log = Log(out=out, journal=True, socket=journal.path)
+    log.warning("manifest written", pod="default/web", deployment="shop/front", file="a b.json", config="id-1")
+    assert journal.entry() == {
+        "MESSAGE": 'manifest written pod=default/web deployment=shop/front file="a b.json" config=id-1',
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "heat-config-kubelet",
+        "POD": "default/web",
+        "HEAT_DEPLOYMENT": "shop/front",
+        "HEAT_CONFIG": "id-1",
+    }
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("name", ["a\nPRIORITY=0", "größe", "a\ud800b", "=", ""])
+def test_no_name_can_forge_a_field(journal: Journal, name: str) -> None:
+    Log(journal=True, socket=journal.path).info("said", deployment=name)
+    found = journal.entry()
+    assert found["PRIORITY"] == "6" and found["HEAT_DEPLOYMENT"] == name.replace("\ud800", "\\ud800")
+    assert found.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "HEAT_DEPLOYMENT"}
+
+
+def test_what_the_journal_does_not_take_goes_to_standard_error(journal: Journal, tmp_path: Path) -> None:
+    out = io.StringIO()
+    Log(out=out, journal=True, socket=journal.path).info("said", text="x" * 2**22)
+    Log(out=out, journal=True, socket=tmp_path / "none").info("said", pod="default/web")
+    assert [len(line) > 2**22 for line in out.getvalue().splitlines()] == [True, False]
+    assert out.getvalue().endswith("<6>said pod=default/web\n")
+
+
+def test_the_socket_is_used_only_where_standard_error_is_the_journal(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "JOURNAL_SOCKET", journal.path)
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    Log().info("to the journal")
+    assert journal.entry()["MESSAGE"] == "to the journal"
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + 1}")
+    Log().info("to a file")
+    assert capfd.readouterr().err == "<6>to a file\n"
