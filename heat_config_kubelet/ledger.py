@@ -14,7 +14,7 @@ from .errors import ReplacedStoreError
 from .log import Log
 from .plan import owner_of
 from .signals import NO_SIGNAL
-from .store import DELIVERED, DROPPED, HOOK, PENDING, UNSENT, WANTED, WORKING, Entry, Event, Store
+from .store import DELIVERED, DROPPED, HOOK, PENDING, REFUSED, UNSENT, WANTED, WORKING, Entry, Event, Store
 from .values import Identity, Result
 
 NOTES_SECONDS = 5.0
@@ -130,7 +130,8 @@ class Ledger:
             if self._started_anew(entry):
                 return
             self.store.decide(deployment.id, outcome, UNSENT if silent else PENDING, self.clock.wall())
-        self._log.info(
+        level = self._log.error if outcome.status_code else self._log.info
+        level(
             "deployment decided",
             deployment=deployment.identity,
             action=deployment.action,
@@ -145,7 +146,7 @@ class Ledger:
             if self._started_anew(entry):
                 return
             self.store.skip(entry.deployment.id, signal, why, self.clock.wall())
-        self._log.info("deployment skipped", deployment=entry.deployment.identity, why=why)
+        self._log.info("deployment skipped", deployment=entry.deployment.identity, config=entry.deployment.id, why=why)
         self._read_again(entry)
 
     def note_signal(self, entry: Entry, signal: str, why: str, sent_at: float | None = None) -> None:
@@ -156,7 +157,8 @@ class Ledger:
             if self._started_anew(entry):
                 return
             self.store.set_signal(entry_id, signal, why, self.clock.wall(), attempts=attempts, sent_at=sent_at)
-        level = self._log.info if signal in (DELIVERED, UNSENT) else self._log.warning
+        levels = {DELIVERED: self._log.info, UNSENT: self._log.info, REFUSED: self._log.error}
+        level = levels.get(signal, self._log.warning)
         level("signal " + signal, deployment=entry.deployment.identity, config=entry_id, answer=why)
         self._read_again(entry)
 
@@ -173,6 +175,7 @@ class Ledger:
         self._log.warning(
             "signal not taken",
             deployment=entry.deployment.identity,
+            config=entry.deployment.id,
             why=why,
             attempt=attempts,
             again_in=round(again - now, 1),

@@ -16,6 +16,7 @@ from heat_config_kubelet.store import (
     DROPPED,
     HOOK,
     PENDING,
+    REFUSED,
     RUN,
     UNSENT,
     WANTED,
@@ -146,6 +147,20 @@ def test_every_attempt_is_counted_and_a_dropped_signal_is_none(case: Case) -> No
     case.ledger.note_signal(case.entry("b"), DROPPED, "too old")
     assert (case.entry("b").signal, case.entry("b").attempts) == (DROPPED, 0)
     assert "again_in=4.0" in case.log.text and "WARNING signal dropped" in case.log.text
+
+
+def test_what_failed_for_good_is_an_error_in_the_log(case: Case) -> None:
+    take_in(case.other, source(raw_entry("a"), raw_entry("b", resource="x")))
+    case.ledger.take_news()
+    case.ledger.decide(case.entry("a"), FINE)
+    case.ledger.decide(case.entry("b"), Result(1, "", "no room"))
+    case.ledger.note_signal(case.entry("a"), REFUSED, "404")
+    levels = [line.partition(" config=")[0] for line in case.log.text.splitlines()]
+    assert levels == [
+        "INFO deployment decided deployment=shop/deploy action=CREATE status_code=0",
+        "ERROR deployment decided deployment=shop/x action=CREATE status_code=1",
+        "ERROR signal refused deployment=shop/deploy",
+    ]
 
 
 def test_nothing_secret_comes_into_the_log(case: Case) -> None:
