@@ -163,6 +163,25 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--list", action="store_true", help="show what is checked, and check nothing")
     doctor.add_argument("--offline", action="store_true", help="ask nobody outside of this node")
     _add_output(doctor)
+    validate = add(
+        "validate",
+        _validate,
+        "what the node would say of a pod, a HOT template or metadata, before it is deployed; on any machine",
+        "validate web.yaml",
+        "validate -e my-cloud.yaml one-pod.yaml",
+        "validate --strict -o json - < pod.yaml",
+        exits="0 good, warnings allowed; 1 a fault, with --strict a warning too; 2 bad arguments or settings, or no file",
+    )
+    validate.add_argument("files", nargs="+", metavar="FILE", help='YAML or JSON; "-" is standard input')
+    validate.add_argument(
+        *("-e", "--environment"),
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Heat environment whose parameters the templates get; may be given several times",
+    )
+    validate.add_argument("--strict", action="store_true", help="warnings are faults")
+    _add_output(validate)
     health = add(
         "health",
         _health,
@@ -380,6 +399,12 @@ def _restart(given: argparse.Namespace) -> int:
     from .commands.restart import main as restart
 
     return restart(given)
+
+
+def _validate(given: argparse.Namespace) -> int:
+    from .commands.validate import main as validate
+
+    return validate(given)
 
 
 def _health(given: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ Nothing that works in the node by itself asks: `strict_yaml.documents` then cost
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Step = str | int
@@ -45,6 +45,23 @@ class Marks:
         if place:
             self.note(into, step if into_step is None else into_step, place)
 
+    def rebuilt(self, value: Any, item: Callable[[Any], Any], key: Callable[[str], str] = str) -> Any:
+        """Give a map or a list anew, each of its items and keys changed; places are kept. A scalar is given back."""
+        if isinstance(value, dict):
+            result: dict[str, Any] = {}
+            for name, each in value.items():
+                changed = key(name)
+                self.copy(value, name, result, changed)
+                result[changed] = item(each)
+            return result
+        if isinstance(value, list):
+            entries: list[Any] = []
+            for index, each in enumerate(value):
+                self.copy(value, index, entries)
+                entries.append(item(each))
+            return entries
+        return value
+
     def carry(self, holder: Any, into: Any) -> None:
         """Note the places of a whole value for another one that is made like it."""
         for step, item in children(into):
@@ -76,16 +93,19 @@ class FileMarks(NamedTuple):
 
 
 class Text(str):
-    """A text that knows where each of its lines stands: the place of a line's first character.
+    """A text that knows where its lines stand in a file.
 
-    Without a column where the file's text is not the line itself.
+    `lines` are the places of the lines' first characters, without a column where the file's line is not the text's;
+    `exact` tells how many characters of a line are those of the file, for lines where not all are.
     """
 
     lines: Sequence[Place]
+    exact: Mapping[int, int]
 
-    def __new__(cls, text: str, lines: Sequence[Place]) -> Text:
+    def __new__(cls, text: str, lines: Sequence[Place], exact: Mapping[int, int] | None = None) -> Text:
         made = super().__new__(cls, text)
         made.lines = lines
+        made.exact = exact or {}
         return made
 
     def place(self, line: int, column: int) -> Place | None:
@@ -93,7 +113,8 @@ class Text(str):
         if not 0 < line <= len(self.lines):
             return None
         start = self.lines[line - 1]
-        return start._replace(column=start.column + column - 1 if start.column and column else 0)
+        known = start.column and 0 < column <= self.exact.get(line, column) + 1
+        return start._replace(column=start.column + column - 1 if known else 0)
 
 
 def children(value: Any) -> list[tuple[Step, Any]]:

@@ -61,6 +61,8 @@ class Examined(NamedTuple):
 
     pods: tuple[Pod, ...]
     """Those without a fault, in the config's order."""
+    steps: tuple[Steps, ...]
+    """To the document of each of these pods."""
     findings: tuple[ConfigFinding, ...]
 
     @property
@@ -104,6 +106,7 @@ def examine(documents: list[Any], *, identity: Identity, strict: bool = True, no
     if not manifests and not findings:
         findings.append(_whole("the config has no pod"))
     pods: list[Pod] = []
+    steps: list[Steps] = []
     unnamed = 0
     for document in manifests:
         pod, generated = _pod(document, identity, unnamed, len(manifests) > 1, strict, node_name, findings)
@@ -111,7 +114,8 @@ def examine(documents: list[Any], *, identity: Identity, strict: bool = True, no
         if pod:
             _check_name(pod, pods, document, findings)
             pods.append(pod)
-    return Examined(tuple(pods), tuple(findings))
+            steps.append(document.steps)
+    return Examined(tuple(pods), tuple(steps), tuple(findings))
 
 
 def _whole(what: str, steps: Steps = ()) -> ConfigFinding:

@@ -166,14 +166,19 @@ def _yaml(text: str, marks: FileMarks | None = None) -> list[Any]:
             return Reader(loader, yaml, marks).stream()
         finally:
             loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = error.problem or error.context or "is no YAML"
-        if mark and text[mark.index : mark.index + 1] == "\t":
-            what = "a tab; YAML is indented with spaces"
-        raise (TextError(what, mark.line + 1, mark.column + 1) if mark else TextError(what)) from None
     except yaml.YAMLError as error:
-        raise TextError(f"no YAML: {' '.join(str(error).split())}") from None
+        raise unreadable(error, text) from None
+
+
+def unreadable(error: Any, text: str) -> TextError:
+    """Give the error for what PyYAML (a YAMLError) says of a text."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not mark:
+        return TextError(f"no YAML: {' '.join(str(error).split())}")
+    what = error.problem or error.context or "is no YAML"
+    if text[mark.index : mark.index + 1] == "\t":
+        what = "a tab; YAML is indented with spaces"
+    return TextError(what, mark.line + 1, mark.column + 1)
 
 
 def _fail(mark: Any, what: str) -> NoReturn:
@@ -201,12 +206,15 @@ class Reader:
 
     def stream(self) -> list[Any]:
         """Read all documents."""
-        found = []
+        found: list[Any] = []
         while True:
             event = self.next()
             if isinstance(event, self.yaml.DocumentStartEvent):
                 self.anchors = {}
-                found.append(self.value(self.next(), 0))
+                event = self.next()
+                if self.marks:
+                    self.marks.note(found, len(found), event.start_mark.line, event.start_mark.column)
+                found.append(self.value(event, 0))
             elif isinstance(event, self.yaml.StreamEndEvent):
                 return found
 
