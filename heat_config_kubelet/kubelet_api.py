@@ -11,7 +11,7 @@ import datetime
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -29,6 +29,8 @@ _SANDBOX_CONDITIONS = ("PodReadyToStartContainers", "PodHasNetwork")
 """The condition's name from 1.28 on, and the one of 1.25 to 1.27."""
 _EMPTY: Mapping[str, Any] = {}
 _NO_LOG = "unable to retrieve container logs for "
+_Take = Callable[["requests.Response"], bytes]
+_Timeout = tuple[float, float | None] | None
 _WRONG_NAME = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (openssl/x509_vfy.h)."""
 
@@ -77,9 +79,41 @@ class KubeletApi:
         `pod_name` is the kubelet's name for it, with the node's at its end. `previous` asks for the run before.
         Raises KubeletError where there is none (its message is the kubelet's), or as `pods` does.
         """
-        path = f"/containerLogs/{quote(namespace, safe='')}/{quote(pod_name, safe='')}/{quote(container, safe='')}"
         query = {"tailLines": str(tail)} | ({"previous": "true"} if previous else {})
-        return self._get(path, query, keep=LOG_BYTES).decode("utf-8", "replace")
+        path = _log_path(namespace, pod_name, container)
+        return self._get(path, query, lambda answer: _end(answer, LOG_BYTES)).decode("utf-8", "replace")
+
+    def stream_log(
+        self,
+        namespace: str,
+        pod_name: str,
+        container: str,
+        take: Callable[[bytes], None],
+        *,
+        tail: int | None = None,
+        previous: bool = False,
+        follow: bool = False,
+    ) -> None:
+        """Give what a container wrote to `take`, piece by piece; with `follow` until it ends.
+
+        The last `tail` lines, all without it. Raises as `container_log` does, also where the log is gone.
+        """
+        query = {"tailLines": str(tail)} if tail is not None else {}
+        query |= {name: "true" for name, wanted in (("previous", previous), ("follow", follow)) if wanted}
+
+        def pass_on(answer: requests.Response) -> bytes:
+            begun = False
+            for piece in answer.iter_content(None):
+                if not begun and piece.decode("utf-8", "replace").startswith(_NO_LOG):
+                    return bytes(piece)
+                begun = True
+                take(piece)
+            return b""
+
+        timeout = (self.timeout, None) if follow else None
+        said = self._get(_log_path(namespace, pod_name, container), query, pass_on, timeout)
+        if said:
+            raise KubeletError(f"the kubelet says: {said[:300].decode('utf-8', 'replace').strip()}")
 
     def last_words(self, namespace: str, pod_name: str, container: str, *, tail: int) -> str:
         """Give the last `tail` lines of a container that fails: of the run before where this one is silent.
@@ -120,16 +154,22 @@ class KubeletApi:
         if self._session is not None:
             self._session.close()
 
-    def _get(self, path: str, query: Mapping[str, str] = _EMPTY, *, keep: int | None = None) -> bytes:
-        """Give the body of a 200 answer, its last `keep` bytes where that is given; or raise."""
+    def _get(
+        self, path: str, query: Mapping[str, str] = _EMPTY, take: _Take | None = None, timeout: _Timeout = None
+    ) -> bytes:
+        """Give the body of a 200 answer, or what `take` makes of it as it comes; or raise.
+
+        `timeout` is seconds for connecting and for each read, None the usual one.
+        """
         import requests
 
         try:
-            status, body = self._asked(path, query, keep)
+            status, body = self._asked(path, query, take, timeout)
         except requests.exceptions.SSLError as error:
             reason = _innermost(error)
             if getattr(reason, "verify_code", 0) in _WRONG_NAME:
-                return self._get_by_name(path, query, keep, reason)
+                self._content_with_name(reason)
+                return self._get(path, query, take, timeout)
             if isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 raise self._silent(reason) from error
             raise self._untrusted(reason) from error
@@ -142,8 +182,8 @@ class KubeletApi:
             ) from error
         return self._checked(status, path, body)
 
-    def _get_by_name(self, path: str, query: Mapping[str, str], keep: int | None, reason: BaseException) -> bytes:
-        """Ask again, content with a certificate for the node's name; this once decides it for good."""
+    def _content_with_name(self, reason: BaseException) -> None:
+        """From now on be content with a certificate for the node's name; raise where we are already."""
         from requests.adapters import HTTPAdapter
 
         if not self.node_name or self._by_name:
@@ -152,20 +192,19 @@ class KubeletApi:
         adapter = HTTPAdapter()
         adapter.init_poolmanager(1, 1, assert_hostname=self.node_name)
         self._open().mount(self._base, adapter)
-        return self._get(path, query, keep=keep)
 
-    def _asked(self, path: str, query: Mapping[str, str], keep: int | None) -> tuple[int, bytes]:
+    def _asked(self, path: str, query: Mapping[str, str], take: _Take | None, timeout: _Timeout) -> tuple[int, bytes]:
         ca, client = self._credentials()
         with self._open().get(
             self._base + path,
             params=dict(query),
             verify=ca,
             cert=client,
-            timeout=self.timeout,
+            timeout=timeout or self.timeout,
             allow_redirects=False,
-            stream=keep is not None,
+            stream=take is not None,
         ) as answer:
-            return answer.status_code, answer.content if keep is None else _end(answer, keep)
+            return answer.status_code, take(answer) if take and answer.status_code == 200 else answer.content
 
     def _silent(self, reason: BaseException) -> KubeletError:
         return KubeletError(
@@ -321,6 +360,10 @@ def _end(answer: requests.Response, keep: int) -> bytes:
     for piece in answer.iter_content(16384):
         kept = (kept + piece)[-keep:]
     return kept
+
+
+def _log_path(namespace: str, pod_name: str, container: str) -> str:
+    return f"/containerLogs/{quote(namespace, safe='')}/{quote(pod_name, safe='')}/{quote(container, safe='')}"
 
 
 def _in_url(address: str) -> str:

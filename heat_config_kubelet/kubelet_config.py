@@ -25,6 +25,8 @@ KIND = "KubeletConfiguration"
 DEFAULT_PORT = 10250
 DEFAULT_HEALTHZ_PORT = 10248
 DEFAULT_MANIFEST_DIR = Path("/etc/kubernetes/manifests")
+DEFAULT_POD_LOGS_DIR = Path("/var/log/pods")
+"""The default of podLogsDir (pkg/kubelet/apis/config/v1beta1/defaults.go)."""
 
 WELL_KNOWN_FILES = (
     Path("/var/lib/kubelet/config.yaml"),  # kubeadm
@@ -61,6 +63,8 @@ class KubeletAccess:
     """None where only the settings describe the kubelet."""
     address: str = "127.0.0.1"
     """Where its API listens, from this node."""
+    pod_logs_dir: Path = DEFAULT_POD_LOGS_DIR
+    """Where it has the runtime write containers' logs."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,7 @@ def discover(
         cgroup_driver=fields.text("cgroupDriver", "cgroupfs") or "cgroupfs",
         config_file=file,
         address=fields.address(),
+        pod_logs_dir=Path(fields.text("podLogsDir", str(DEFAULT_POD_LOGS_DIR))),
     )
 
 

@@ -104,24 +104,9 @@ class Manifests:
         for each in found:
             if not each.ours or not each.mark or not each.key or each.file in known or each.key in taken:
                 continue
-            mark = each.mark
-            self._store.put_pod(
-                PodRow(
-                    key=each.key,
-                    identity=mark.identity,
-                    source=mark.source,
-                    file=each.file,
-                    content_hash=mark.content_hash,
-                    generation=mark.generation,
-                    uid=mark.uid,
-                    file_hash=each.file_hash,
-                    grace=each.grace,
-                    phase=WRITTEN,
-                    since=self._clock.wall(),
-                )
-            )
+            self._store.put_pod(row_of(each.key, each.mark, each, self._clock.wall()))
             taken.add(each.key)
-            self._log.info("manifest recognised", pod=each.key, deployment=mark.identity, file=each.file)
+            self._log.info("manifest recognised", pod=each.key, deployment=each.mark.identity, file=each.file)
 
     def see(self, uids: Iterable[str]) -> None:
         """Note the pods that the kubelet shows."""
@@ -257,6 +242,23 @@ class Manifests:
             phase=WRITING,
             since=self._clock.wall(),
         )
+
+
+def row_of(key: PodKey, mark: Mark, found: Found, since: float) -> PodRow:
+    """Give what the store would know of a manifest of ours, from the manifest itself; `since` in seconds."""
+    return PodRow(
+        key=key,
+        identity=mark.identity,
+        source=mark.source,
+        file=found.file,
+        content_hash=mark.content_hash,
+        generation=mark.generation,
+        uid=mark.uid,
+        file_hash=found.file_hash,
+        grace=found.grace,
+        phase=WRITTEN,
+        since=since,
+    )
 
 
 def _content(row: PodRow, pod: Pod) -> bytes:

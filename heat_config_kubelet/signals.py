@@ -221,7 +221,7 @@ class Sender:
         verb = str(deployment.inputs.get("deploy_signal_verb") or usual).upper()
         if verb not in ("POST", "PUT"):
             return Answer(AnswerKind.REFUSED, f"deploy_signal_verb {verb!r} is neither POST nor PUT")
-        place = _shown_url(url)
+        place = shown_url(url)
         try:
             with self._session() as session:
                 response = self._follow(session, verb, url, attempt.body)
@@ -271,7 +271,7 @@ class Sender:
         auth = self._auth(deployment)
         heat = deployment.transport == HEAT_SIGNAL
         service = "orchestration" if heat else "messaging"
-        place = _shown_url(_auth_url(deployment))
+        place = shown_url(_auth_url(deployment))
         try:
             with self._session() as plain:
                 session = keystoneauth1.session.Session(session=plain, verify=self._verify, timeout=self._timeout)
@@ -282,7 +282,7 @@ class Sender:
                 except (KeyError, TypeError, ValueError, AttributeError):
                     return Answer(AnswerKind.RETRY, f"{place}: answered with something that is no token of Keystone")
                 url, headers, body = (_heat_call if heat else self._zaqar_call)(endpoint, deployment, attempt.body)
-                place = _shown_url(url)
+                place = shown_url(url)
                 response = session.request(
                     url, "POST", auth=auth, authenticated=True, raise_exc=False, log=False, data=body, headers=headers
                 )
@@ -479,7 +479,7 @@ def _time(text: str) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)).timestamp()
 
 
-def _shown_url(url: str) -> str:
+def shown_url(url: str) -> str:
     """A URL for a person: without its query, user and password."""
     try:
         parts = urlsplit(url)

@@ -44,7 +44,8 @@ class Answer:
         self.status_code = status
         self.content = content
 
-    def iter_content(self, size: int) -> Iterator[bytes]:
+    def iter_content(self, size: int | None) -> Iterator[bytes]:
+        size = size or 64
         for start in range(0, len(self.content), size):
             yield self.content[start : start + size]
 
@@ -125,6 +126,42 @@ def test_a_log_s_last_lines() -> None:
     url, arguments = session.asked[0]
     assert url == "https://127.0.0.1:10250/containerLogs/kube%2Fx/web-node/main"
     assert arguments["params"] == {"tailLines": "20"}
+
+
+def streamed(session: FakeSession, **asked: Any) -> bytes:
+    pieces: list[bytes] = []
+    api(session).stream_log("default", "web-node", "main", pieces.append, **asked)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("asked", "query", "timeout"),
+    [
+        ({}, {}, 3.0),
+        ({"tail": 0}, {"tailLines": "0"}, 3.0),
+        ({"follow": True, "tail": 5}, {"tailLines": "5", "follow": "true"}, (3.0, None)),
+        ({"previous": True}, {"previous": "true"}, 3.0),
+    ],
+)
+def test_a_log_as_it_comes(asked: dict[str, Any], query: dict[str, str], timeout: object) -> None:
+    """Who follows it waits for ever for the next line."""
+    session = FakeSession(Answer(content=b"one\ntwo\xff\n"))
+    assert streamed(session, **asked) == b"one\ntwo\xff\n"
+    arguments = session.asked[0][1]
+    assert (arguments["params"], arguments["timeout"], arguments["stream"]) == (query, timeout, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer(content=b"unable to retrieve container logs for containerd://1"), "says: unable to retrieve container"),
+        (Answer(400, b'previous terminated container "main" in pod "web" not found'), "answers 400 .* terminated"),
+        (requests.ConnectionError("refused"), "does not answer"),
+    ],
+)
+def test_a_log_that_cannot_be_streamed(answer: Answer | Exception, told: str) -> None:
+    with pytest.raises(KubeletError, match=told):
+        streamed(FakeSession(answer), follow=True)
 
 
 def test_a_log_without_end_costs_no_more_than_its_end() -> None:
