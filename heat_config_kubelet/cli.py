@@ -150,6 +150,23 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="show it again whenever something changes")
     status.add_argument("--json", action="store_true", help="the same as -o json")
     _add_output(status)
+    pods = add(
+        "pods",
+        _pods,
+        "the node's pods, ours and others': how each is, whose it is, and from which file",
+        "pods",
+        "pods -o wide",
+        exits="0 done; 1 the kubelet or its directory cannot be read; 2 bad arguments or settings",
+    )
+    _add_output(pods)
+    config = add(
+        "config",
+        _config,
+        "the settings in force and where each comes from, and what was found out about the node",
+        "config",
+        "config -o wide",
+    )
+    _add_output(config)
     doctor = add(
         "doctor",
         _doctor,
@@ -367,6 +384,18 @@ def _elements_path(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from .commands.status import main
+
+    return main(given)
+
+
+def _pods(given: argparse.Namespace) -> int:
+    from .commands.pods import main
+
+    return main(given)
+
+
+def _config(given: argparse.Namespace) -> int:
+    from .commands.config import main
 
     return main(given)
 

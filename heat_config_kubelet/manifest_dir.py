@@ -190,7 +190,7 @@ class ManifestDir:
         except OSError:
             return Found(file, None, None, 0, "")
         digest = _digest(content)
-        pod = _parsed(content)
+        pod = parsed(content)
         metadata = pod.get("metadata") if pod else None
         if pod is None or not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
             return Found(file, None, None, 0, digest)
@@ -215,7 +215,8 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(_NUDGE_LINE.sub(b"", content, count=1)).hexdigest()
 
 
-def _parsed(content: bytes) -> Mapping[str, Any] | None:
+def parsed(content: bytes) -> Mapping[str, Any] | None:
+    """Read a manifest, JSON or YAML; None where it is none."""
     try:
         text = content.decode()
         if text.lstrip().startswith("{"):

@@ -71,6 +71,11 @@ class Blanker:
         return cls(found)
 
     @classmethod
+    def pairs(cls, value: Any) -> Blanker:
+        """Know what {name, value} pairs with a secret name hold, as of a v1 Pod's env."""
+        return cls(_named(value, keys=False))
+
+    @classmethod
     def of_credentials(cls, deployment: Deployment) -> Blanker:
         """Know only what Heat gave the deployment to signal with: deploy_password and deploy_signal_id."""
         return cls(_credentials(deployment))

@@ -8,10 +8,12 @@ The file that is shipped, with every setting and its default, is `data/heat-conf
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from .errors import SettingsError
 from .options import check_defaults
@@ -95,6 +97,31 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     return from_parser(file, parser)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """A setting and where its value comes from."""
+
+    name: str
+    """Section and name as in the settings file: kubelet.port"""
+    value: Any
+    given: bool
+    """Whether the settings file gives it; else it is the default."""
+
+
+def origins(found: Settings) -> tuple[Origin, ...]:
+    """Say of each setting in force where it comes from. Raises SettingsError where the file has changed."""
+    parser = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
+        parser.read(found.file, encoding="utf-8")
+    reader = _Reader(found.file, parser)
+    reader.settings()
+    names = [item.name for item in fields(Settings) if item.name not in ("file", "defaults")]
+    return tuple(
+        Origin(f"{section}.{name}", getattr(found, field_name), bool(parser.get(section, name, fallback="").strip()))
+        for field_name, (section, name) in zip(names, reader.asked, strict=True)
+    )
+
+
 def from_parser(file: Path, parser: configparser.ConfigParser) -> Settings:
     """Take the settings out of what was parsed; `file` is for errors. Raises SettingsError as `load` does."""
     return _Reader(file, parser).settings()
@@ -118,6 +145,8 @@ class _Reader:
     def __init__(self, file: Path, parser: configparser.ConfigParser) -> None:
         self.file = file
         self.parser = parser
+        self.asked: list[tuple[str, str]] = []
+        """Section and name of every setting, in the order of the fields of `Settings`."""
         self.known: dict[str, set[str]] = {"defaults": set(parser["defaults"]) if "defaults" in parser else set()}
 
     def settings(self) -> Settings:
@@ -160,6 +189,7 @@ class _Reader:
 
     def text(self, section: str, name: str, default: str) -> str:
         self.known.setdefault(section, set()).add(name)
+        self.asked.append((section, name))
         return self.parser.get(section, name, fallback=default).strip()
 
     def one_of(self, section: str, name: str, default: str, allowed: tuple[str, ...]) -> str:

@@ -194,3 +194,9 @@ def test_a_url_that_is_not_signed_stays_readable() -> None:
     plain = Blanker.of(deployment(inputs={"deploy_signal_id": "http://user:planted-pw@heat.example/signal"}))
     assert plain.text("http://heat.example/signal planted-pw") == "http://heat.example/signal ***"
     assert Blanker.of(deployment(inputs={"deploy_signal_id": "http://[x?s=1"})).text("to http://[x?s=1") == "to ***"
+
+
+def test_a_manifest_alone_tells_its_secrets() -> None:
+    manifest = {"spec": {"containers": [{"env": [{"name": "DB_PASSWORD", "value": "planted-5a7b"}]}]}}
+    assert Blanker.pairs(manifest).text("it said planted-5a7b") == "it said ***"
+    assert Blanker.pairs({}).text("planted-5a7b") == "planted-5a7b"
