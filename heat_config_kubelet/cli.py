@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import __version__, settings
@@ -213,6 +213,22 @@ def parser() -> argparse.ArgumentParser:
         help="how long nothing may happen beside the pauses of os-collect-config (default 300)",
     )
     _add_changes(add)
+    collect = add(
+        "collect",
+        _collect,
+        "pack what helps to find a fault, without secrets: what all commands show, logs, settings, versions, the store",
+        "collect",
+        "collect -o /tmp/node-7.tar.gz",
+        exits="0 packed, parts that could not be read as their error; 1 the file cannot be written; 2 bad arguments",
+    )
+    collect.add_argument(
+        "-o",
+        "--output",
+        dest="file",
+        type=Path,
+        metavar="FILE",
+        help="where to write it (default heat-config-kubelet-NODE-TIME.tar.gz in this folder)",
+    )
     return top
 
 
@@ -291,6 +307,14 @@ class _Help(argparse.HelpFormatter):
 def _told_last(examples: Sequence[str], exits: str) -> str:
     """What a command's help ends with; its parts are what the manual and the reference are made from."""
     return "\n".join(["examples:", *(f"  {each}" for each in examples), "", f"exit status: {exits}"])
+
+
+def commands_of(top: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Give every command's parser by its name, in the order of the help; hidden ones too."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
 
 
 def _settings(given: argparse.Namespace) -> settings.Settings:
@@ -434,6 +458,12 @@ def _validate(given: argparse.Namespace) -> int:
     from .commands.validate import main as validate
 
     return validate(given)
+
+
+def _collect(given: argparse.Namespace) -> int:
+    from .commands.collect import main as collect
+
+    return collect(given)
 
 
 def _health(given: argparse.Namespace) -> int:

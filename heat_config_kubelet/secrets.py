@@ -15,7 +15,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
@@ -29,6 +29,8 @@ BLANK = "***"
 _LEAST = 4
 _STANDS_ALONE_BELOW = 8
 _DIGITS_LEAST = 8
+_LONG = 4096
+"""Characters from which on it is quicker to look first which secrets are in a text at all."""
 _DEPTH = 64
 _TRIVIAL = frozenset({"true", "false", "none", "null", "changeme", "default", "enabled", "disabled", "always", "never"})
 _NAME = re.compile(
@@ -71,21 +73,29 @@ class Blanker:
         return cls(found)
 
     @classmethod
-    def pairs(cls, value: Any) -> Blanker:
-        """Know what {name, value} pairs with a secret name hold, as of a v1 Pod's env."""
-        return cls(_named(value, keys=False))
-
-    @classmethod
     def of_credentials(cls, deployment: Deployment) -> Blanker:
         """Know only what Heat gave the deployment to signal with: deploy_password and deploy_signal_id."""
         return cls(_credentials(deployment))
+
+    @classmethod
+    def under_names(cls, value: Any) -> Blanker:
+        """Know all that stands under a secret name in maps and lists, and what signs URLs in it."""
+        return cls({*_named(value, keys=True), *_of_urls(value)})
+
+    @classmethod
+    def pairs(cls, value: Any) -> Blanker:
+        """Know what {name, value} pairs with a secret name hold, as of a v1 Pod's env."""
+        return cls(_named(value, keys=False))
 
     def __add__(self, other: Blanker) -> Blanker:
         return Blanker(self._values | other._values)
 
     def text(self, text: str) -> str:
         """Give the text with every secret replaced by `***`."""
-        return self._pattern.sub(BLANK, text) if self._pattern else text
+        if len(text) < _LONG:
+            return self._pattern.sub(BLANK, text) if self._pattern else text
+        pattern = _pattern_of([form for form in self._forms if form in text])
+        return pattern.sub(BLANK, text) if pattern else text
 
     def value(self, value: Any) -> Any:
         """Give a JSON value with every text in it blanked, names of maps included."""
@@ -100,12 +110,33 @@ class Blanker:
         return value
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str] | None:
+    def _forms(self) -> list[str]:
+        """All that is looked for, longest first."""
         forms = {form for value in self._values for part in _parts(value) for form in _forms(part)}
-        if not forms:
-            return None
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        return re.compile("|".join(_expression(form) for form in ordered))
+        return sorted(forms, key=lambda form: (-len(form), form))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        return _pattern_of(self._forms)
+
+
+def by_name(value: Any, *, keys: bool) -> Any:
+    """Give a JSON value without what is secret by its name: of {name, value} pairs, and with `keys` of all maps.
+
+    So are also values that are too short to be found in texts. For a v1 Pod `keys` must be false, see `Blanker.of`.
+    """
+    if isinstance(value, Mapping):
+        name = value.get("name")
+        named = isinstance(name, str) and is_secret_name(name)
+        return {
+            key: BLANK
+            if item not in (None, "") and ((named and key == "value") or (keys and is_secret_name(str(key))))
+            else by_name(item, keys=keys)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [by_name(item, keys=keys) for item in value]
+    return value
 
 
 def _credentials(deployment: Deployment) -> Iterator[str]:
@@ -134,6 +165,14 @@ def _of_url(url: str) -> Iterator[str]:
         for name, value in parse_qsl(parts.query):
             if is_secret_name(name):
                 yield value
+
+
+def _of_urls(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str) and "://" in value:
+        yield from _of_url(value)
+    elif isinstance(value, Mapping | list | tuple) and depth <= _DEPTH:
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _of_urls(item, depth + 1)
 
 
 def _named(value: Any, *, keys: bool, depth: int = 0) -> Iterator[str]:
@@ -182,6 +221,10 @@ def _leaves(value: Any, depth: int = 0) -> Iterator[str]:
                 yield from _leaves(item, depth + 1)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
+
+
+def _pattern_of(forms: Sequence[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(_expression(form) for form in forms)) if forms else None
 
 
 def _parts(value: str) -> Iterator[str]:
