@@ -6,6 +6,7 @@ cmd/kubelet/app/server.go, as of 1.35 to 1.37.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ def configuration(node: Node) -> Iterator[Finding]:
     """The kubelet is configured for static pods, for us, and for nobody else."""
     access = node.view.access
     if access is None:
+        with contextlib.suppress(FileNotFoundError):
+            own_file(node.settings).open("rb").close()  # who may not read it has not seen that nothing is there
         problem = node.view.problems.get("kubelet", "")
         yield error(
             f"kubelet: {problem}",

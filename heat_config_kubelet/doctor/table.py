@@ -92,9 +92,17 @@ def examined(node: Node, names: Sequence[str] = ()) -> Report:
             )
         if problem:
             unseen.append(Unseen(check.name, problem))
-    unseen += [Unseen(name, why) for name, why in _without_store(node) if any(check.name == name for check in chosen)]
+    made = {check.name for check in chosen} - {each.check for each in unseen}
+    unseen += [Unseen(name, why) for name, why in (*_without_kubelet(node), *_without_store(node)) if name in made]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return Report(tuple(findings), tuple(unseen), tuple(check.name for check in chosen))
+
+
+def _without_kubelet(node: Node) -> Iterator[tuple[str, str]]:
+    """Which checks have seen nothing because nobody knows how the kubelet is configured."""
+    if node.view.access is None:
+        why = node.view.problems.get("kubelet", "")
+        yield from ((name, why) for name in ("kubelet", "kubelet-api", "certificates", "manifests", "pods"))
 
 
 def _without_store(node: Node) -> Iterator[tuple[str, str]]:

@@ -107,6 +107,13 @@ class Collector:
             self._process = None
 
     @property
+    def process(self) -> int:
+        """Its process id; RuntimeError where it does not run."""
+        if not self._process or self._process.poll() is not None:
+            raise RuntimeError("os-collect-config does not run")
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None

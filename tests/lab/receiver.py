@@ -93,6 +93,8 @@ class Receiver:
         self._stopped = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
+        self.clock_ahead = 0.0
+        """Seconds that its own clock, in the header Date, is ahead of the machine's."""
 
     def __enter__(self) -> Receiver:
         self.listen()
@@ -293,6 +295,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 120
     receiver: Receiver
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The header Date, by the receiver's own clock."""
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + self.receiver.clock_ahead)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: `Receiver.requests` is the log."""
