@@ -21,6 +21,7 @@ _NAME = "heat-config-kubelet"
 EXIT_STATUS = "0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
 """Of a command that says no other."""
 _DEPLOYMENT = "stack/resource, any part of it that is the only one's, or an id (default: all)"
+_ONE_DEPLOYMENT = "stack/resource, any part of it that is the only one's, or an id"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
         "config -o wide",
     )
     _add_output(config)
+    _add_looks(add)
     doctor = add(
         "doctor",
         _doctor,
@@ -230,6 +232,54 @@ def parser() -> argparse.ArgumentParser:
         help="where to write it (default heat-config-kubelet-NODE-TIME.tar.gz in this folder)",
     )
     return top
+
+
+def _add_looks(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that look at one deployment closely."""
+    show = add(
+        "show",
+        _show,
+        "one deployment whole: metadata, pods wanted beside pods running, containers, result, signal and timeline; "
+        "also one that has vanished, by its id; secrets are blanked",
+        "show web",
+        "show shop/web -o yaml",
+    )
+    show.add_argument("deployment", metavar="DEPLOYMENT", help=_ONE_DEPLOYMENT)
+    _add_output(show)
+    timeline = add(
+        "timeline",
+        _timeline,
+        "what happened to a deployment and when, and how long each step took; without a name what happened last",
+        "timeline web",
+        "timeline --last 100",
+        "timeline shop/web -o json",
+    )
+    timeline.add_argument("deployment", nargs="?", metavar="DEPLOYMENT", help=_ONE_DEPLOYMENT)
+    timeline.add_argument(
+        *("-n", "--last"), type=_count, default=30, metavar="N", help="without a name: so many events (default 30)"
+    )
+    _add_output(timeline)
+    logs = add(
+        "logs",
+        _logs,
+        "what the containers of a deployment or a pod have written, also those that crashed; it is shown as it is, "
+        "with any secrets that they write; by the kubelet or, where that does not answer, from the runtime's files",
+        "logs web",
+        "logs shop/web -c nginx --tail 100 -f",
+        "logs default/web --previous",
+        exits="0 done; 1 a log could not be had, or no container has run yet; 2 bad arguments or settings; 130 Ctrl-C",
+    )
+    logs.add_argument("name", metavar="DEPLOYMENT|POD", help="a deployment, or a pod by namespace/name; parts will do")
+    logs.add_argument("-c", "--container", metavar="CONTAINER", help="of this container only (default: of all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the containers end, or Ctrl-C")
+    logs.add_argument("-p", "--previous", action="store_true", help="of the run before the last: of one that crashed")
+    logs.add_argument("--tail", type=_count, metavar="N", help="the last N lines of each (default: all)")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines, 0 or more")
+    return int(text)
 
 
 _CHANGED = (
@@ -422,6 +472,25 @@ def _config(given: argparse.Namespace) -> int:
     from .commands.config import main
 
     return main(given)
+
+
+def _show(given: argparse.Namespace) -> int:
+    from .commands.show import main as show
+
+    return show(given)
+
+
+def _timeline(given: argparse.Namespace) -> int:
+    from .commands.timeline import main as timeline
+
+    return timeline(given)
+
+
+def _logs(given: argparse.Namespace) -> int:
+    from .commands.logs import main as logs
+
+    _live_on()
+    return logs(given)
 
 
 def _doctor(given: argparse.Namespace) -> int:
