@@ -161,7 +161,7 @@ def _yaml(text: str, marks: FileMarks | None = None) -> list[Any]:
     if not encodable(text):
         raise TextError(f"the text {_NOT_UTF8}")
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(str(text))  # libyaml's takes no subclass of it
         try:
             return Reader(loader, yaml, marks).stream()
         finally:

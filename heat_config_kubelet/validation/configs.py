@@ -7,15 +7,17 @@ unknown would make it go away, it depends on that value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..deployments import read as read_deployment
 from ..errors import PodError
 from ..marks import FileMarks, Marks, Place, Steps, Text, children, steps_of
 from ..options import NAMES, Options, options_of
 from ..pods import ConfigFinding, Examined, examine, generated_name, read
+from ..secrets import Blanker
 from ..strict_yaml import TextError
-from ..values import Identity, Pod
+from ..values import KUBELET_GROUP, Deployment, Identity, Pod
 from .reports import ERROR, NOTE, WARNING, Finding
 from .unknowns import Unknowns
 
@@ -38,6 +40,8 @@ class Config:
     options: Mapping[str, Any] = field(default_factory=dict)
     holder: Any = None
     """The map that has `config` and `options`, where its marks are."""
+    deployment: Deployment | None = None
+    """Of metadata, the whole entry: its inputs have secrets."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,16 @@ class Judge:
     marks: Marks
 
     def judge(self, config: Config) -> Judged:
-        """Check a config and its options."""
+        """Check a config and its options; secrets in it are not told."""
+        judged = self._judge(config)
+        deployment = config.deployment
+        if deployment is None:
+            deployment = read_deployment({"name": "-", "group": KUBELET_GROUP, "config": config.content}, "")
+        blanker = Blanker.of(deployment)
+        told = (replace(each, message=blanker.text(each.message)) for each in judged.findings)
+        return Judged(tuple(told), judged.pods)
+
+    def _judge(self, config: Config) -> Judged:
         findings = list(self._options(config))
         strict = self._strict(config)
         content = config.content
@@ -67,7 +80,7 @@ class Judge:
             return Judged((*findings, self._not_judged(config, self.unknowns.why(content))), ())
         inner = Marks()
         try:
-            documents = read(str(content) if isinstance(content, str) else content, FileMarks(inner))
+            documents = read(content, FileMarks(inner))
         except TextError as error:
             return Judged((*findings, self._unreadable(config, error)), ())
         except PodError as error:

@@ -20,6 +20,9 @@ _LATER = (
     *("map_replace", "Fn::GetAtt", "Fn::ResourceFacade", "Ref"),
 )
 _TRUE, _FALSE = ("t", "true", "on", "y", "yes", "1"), ("f", "false", "off", "n", "no", "0")
+_INPUT_TYPES = {"CommaDelimitedList": "comma_delimited_list"} | {
+    kind.capitalize(): kind for kind in ("string", "number", "json", "boolean")
+}
 _NUMBER = re.compile(r"[-+]?\d+")
 
 Problem = Callable[[Place | None, str], None]
@@ -129,7 +132,7 @@ class Evaluator:
         declared = _map(self._parameters[name])
         if name not in self._given and "default" not in declared:
             return self._unknown(f"get_param {name}: it has no default")
-        value = _typed(self._given.get(name, declared.get("default")), declared.get("type"))
+        value = typed(self._given.get(name, declared.get("default")), declared.get("type"))
         for step in path:
             if self._unknowns.is_word(value) or self._unknowns.is_word(step):
                 return self._unknown(f"get_param {name}: only Heat knows it")
@@ -312,8 +315,9 @@ def _as_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
 
 
-def _typed(value: Any, kind: Any) -> Any:
-    """Give a parameter's value as its type has it (heat/engine/parameters.py)."""
+def typed(value: Any, kind: Any) -> Any:
+    """Give a parameter's value as its type has it (heat/engine/parameters.py); an input's types have capitals."""
+    kind = _INPUT_TYPES.get(kind, kind) if isinstance(kind, str) else ""
     if kind == "number" and isinstance(value, str):
         if _NUMBER.fullmatch(value) and len(value) < 40:
             return int(value)

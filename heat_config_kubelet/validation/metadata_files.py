@@ -99,6 +99,7 @@ class Metadata:
                     deployment.identity,
                     deployment.options,
                     deployment.raw,
+                    deployment,
                 )
             )
             self.findings += judged.findings
@@ -106,7 +107,8 @@ class Metadata:
 
     def _keep(self, pods: tuple[str, ...], identity: Identity, place: Place, names: dict[str, Identity]) -> None:
         for pod in pods:
-            self.pods.append(pod)
+            if pod not in self.pods:
+                self.pods.append(pod)
             other = names.setdefault(pod, identity)
             if other != identity:
                 taken = f"deployment {other} has a pod of that name"

@@ -16,7 +16,7 @@ from ..marks import Marks, Place, Text
 from ..strict_yaml import MAX_CHARACTERS, TextError
 from ..values import KUBELET_GROUP, Identity
 from .configs import Config, Judge
-from .functions import Evaluator, file_text, with_inputs
+from .functions import Evaluator, file_text, typed, with_inputs
 from .heat_yaml import read
 from .reports import ERROR, NOTE, WARNING, Finding
 from .unknowns import Unknowns
@@ -270,7 +270,7 @@ class Template:
         key = self._text(deployment, "input_key") or "get_input"
         values, declared = self._value(deployment, "input_values"), self._value(config, "inputs")
         known = {
-            each["name"]: each.get("default")
+            each["name"]: typed(each.get("default"), each.get("type"))
             for each in (declared if isinstance(declared, list) else [])
             if isinstance(each, dict) and isinstance(each.get("name"), str)
         }
