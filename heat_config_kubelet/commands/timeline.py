@@ -135,6 +135,11 @@ def moment(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1000):03}Z"
 
 
+def moment_or_none(seconds: float | None) -> str | None:
+    """Give the same of a time that may not have come."""
+    return None if seconds is None else moment(seconds)
+
+
 # --- from events to steps
 
 
@@ -172,7 +177,7 @@ def _step(span: _Span, now: float, blank: Blanker) -> Step:
         step=span.step,
         pod=span.pod,
         began=moment(span.began),
-        at=None if span.at is None else moment(span.at),
+        at=moment_or_none(span.at),
         seconds=_rounded((now if span.at is None else span.at) - span.began),
         text=blank.text(span.text),
     )
