@@ -319,7 +319,10 @@ class Prober:
 
     def _answered(self, endpoint: Endpoint, proxy: str, now: float) -> Link:
         import requests
+        import urllib3
 
+        if not endpoint.verify:  # as os-collect-config does it, which the check collectors tells
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         what = f"{endpoint.place} ({endpoint.use})"
         try:
             with requests.Session() as session:
