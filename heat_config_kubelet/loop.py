@@ -148,8 +148,6 @@ class Loop:
     def _remove(self) -> None:
         manifests, view = self._parts.manifests, self._parts.view
         if self._plan.remove:
-            view.look()
-            manifests.see(view.statuses)  # what the kubelet knows is not taken for something it has never seen
             manifests.remove(self._plan.remove)
             self._stale = True
         if any(row.phase == REMOVING for row in manifests.rows()):

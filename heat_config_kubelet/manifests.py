@@ -20,7 +20,8 @@ from .values import Pod, PodKey, PodStatus
 GONE_AFTER_GRACE = 10.0
 """Seconds over the grace period after which a pod's successor is written all the same."""
 _UNSEEN_SECONDS = 1.0
-"""A pod that the kubelet has never shown may still be on its way into it when its manifest is unlinked."""
+"""A pod without a control group may still be on its way into the runtime when its manifest is unlinked, and the kubelet
+shows it no more: it had just begun with it, after a boot for example."""
 
 
 _QUICK_PAUSE, _SLOW_PAUSE = 0.05, 0.2
@@ -69,7 +70,7 @@ class Manifests:
         self._in_runtime = in_runtime
         self._log = log
         self._clock = clock
-        self._seen: set[str] = set()
+        self._ran: set[str] = set()
         self._removed_at: dict[str, float] = {}
         self._gone_at: dict[PodKey, float] = {}
         self._successors: dict[str, _Successor] = {}
@@ -108,15 +109,13 @@ class Manifests:
             taken.add(each.key)
             self._log.info("manifest recognised", pod=each.key, deployment=each.mark.identity, file=each.file)
 
-    def see(self, uids: Iterable[str]) -> None:
-        """Note the pods that the kubelet shows."""
-        self._seen.update(uids)
-
     def remove(self, rows: Sequence[PodRow]) -> None:
         """Begin to remove: the phase first, then the file. Raises ManifestError."""
         if not rows:
             return
-        self._removed_at.update((row.uid, self._clock.steady()) for row in rows)
+        for row in rows:
+            self._removed_at[row.uid] = self._clock.steady()
+            self._runs(row)
         with self._store.transaction():
             removing = [self._store.set_phase(row, REMOVING, self._clock.wall()) for row in rows]
         self._unlink(removing)
@@ -156,7 +155,7 @@ class Manifests:
 
     def may_be_gone(self) -> bool:
         """Whether a pod being removed has left the runtime: then it is worth asking the kubelet."""
-        return any(row.phase == REMOVING and not self._in_runtime(row.uid) for row in self._store.pods())
+        return any(row.phase == REMOVING and not self._runs(row) for row in self._store.pods())
 
     def pause(self) -> float | None:
         """Seconds until it is worth looking again; None where no pod is waited for.
@@ -173,12 +172,16 @@ class Manifests:
         return self._clock.steady() - removed_at
 
     def _is_gone(self, row: PodRow, visible: frozenset[str] | None, waited: float) -> bool:
-        if visible is not None and row.uid in visible:
-            self._seen.add(row.uid)
+        if self._runs(row) or (visible is not None and row.uid in visible):
             return False
-        if row.uid not in self._seen and waited < _UNSEEN_SECONDS:
-            return False
-        return not self._in_runtime(row.uid)
+        return row.uid in self._ran or waited >= _UNSEEN_SECONDS
+
+    def _runs(self, row: PodRow) -> bool:
+        """Whether a pod is in the runtime, remembered: one that was and is not will not come again."""
+        there = self._in_runtime(row.uid)
+        if there:
+            self._ran.add(row.uid)
+        return there
 
     def write(self, wanted: Sequence[tuple[Pod, Entry]]) -> tuple[PodRow, ...]:
         """Write manifests, each as a new creation; gives their rows. Raises ManifestError."""

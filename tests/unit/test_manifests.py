@@ -114,13 +114,26 @@ def test_a_pod_that_the_kubelet_still_shows_is_not_gone(node: Node) -> None:
     assert node.settle() == ("web",)
 
 
-def test_a_pod_that_was_never_seen_is_given_a_second_to_appear(node: Node) -> None:
-    """Its manifest may just have been read when it was unlinked."""
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_pod_that_never_ran_is_given_a_second_to_appear(node: Node, shown: bool) -> None:
+    """The kubelet may just have read its manifest, and begin with the pod while it shows it no more."""
     (row,) = node.write()
     node.manifests.remove([row])
+    assert node.manifests.gone(frozenset({row.uid} if shown else ()), 0.0) == ()
     node.time.advance(0.9)
     assert node.manifests.gone(frozenset(), 0.0) == ()
-    node.manifests.see([row.uid])
+    node.runtime.add(row.uid)
+    node.time.advance(0.2)
+    assert node.manifests.gone(frozenset(), 0.0) == ()
+    node.runtime.clear()
+    assert len(node.manifests.gone(frozenset(), 0.0)) == 1
+
+
+def test_a_pod_that_ran_is_gone_as_soon_as_it_does_not(node: Node) -> None:
+    (row,) = node.write()
+    node.runtime.add(row.uid)
+    node.manifests.remove([row])
+    node.runtime.clear()
     assert len(node.manifests.gone(frozenset(), 0.0)) == 1
 
 
