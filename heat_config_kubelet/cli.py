@@ -231,6 +231,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where to write it (default heat-config-kubelet-NODE-TIME.tar.gz in this folder)",
     )
+    completion = add(
+        "completion",
+        _completion,
+        "print the script by which a shell completes commands, options, deployments and pods",
+        "completion bash > /usr/share/bash-completion/completions/heat-config-kubelet",
+        "completion zsh > /usr/share/zsh/vendor-completions/_heat-config-kubelet",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh"), help="for which shell")
+    told_last = _told_last([f"{_NAME} complete deployments sh"], EXIT_STATUS)
+    complete = commands.add_parser("complete", epilog=told_last, formatter_class=_Help)  # hidden: it has no help
+    complete.add_argument("kind", choices=("deployments", "pods", "checks"))
+    complete.add_argument("prefix", nargs="?", default="")
+    complete.set_defaults(function=_complete)
     return top
 
 
@@ -533,6 +546,18 @@ def _collect(given: argparse.Namespace) -> int:
     from .commands.collect import main as collect
 
     return collect(given)
+
+
+def _completion(given: argparse.Namespace) -> int:
+    from .commands.completion import main as completion
+
+    return completion(given)
+
+
+def _complete(given: argparse.Namespace) -> int:
+    from .commands.completion import complete
+
+    return complete(given)
 
 
 def _health(given: argparse.Namespace) -> int:

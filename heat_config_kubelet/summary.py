@@ -1,6 +1,7 @@
 """The summary of the node's deployments under /run, which everybody may read; `status` without root shows it.
 
-JSON, mode 0644, replaced as a whole: {"version", "written_at", "deployments": rows as `overview.DeploymentStatus`}.
+JSON, mode 0644, replaced as a whole: {"version", "written_at", "deployments": rows as `overview.DeploymentStatus`,
+"pods": namespace/name of each of ours}.
 Only states, times and counts are in it: no reasons and no answers, which are others' texts.
 Written by `run` and by the loop. That it cannot be written stops neither.
 """
@@ -34,6 +35,8 @@ class Summary:
 
     written_at: str
     deployments: tuple[DeploymentStatus, ...]
+    pods: tuple[str, ...]
+    """Namespace and name of each pod of ours, for completion."""
 
 
 class Summarizer:
@@ -66,7 +69,7 @@ class Summarizer:
         self._seen = _essence(entries, rows, statuses)
         if self._seen == self._written or (self.pause(0.0) > 0.0 and not at_once):
             return
-        self._write(overview(tuple(entries), rows, statuses, count=count, reasons=False))
+        self._write(overview(tuple(entries), rows, statuses, count=count, reasons=False), rows)
         self._written, self._written_at = self._seen, self._clock.steady()
 
     def pause(self, default: float) -> float:
@@ -75,7 +78,7 @@ class Summarizer:
             return default
         return max(0.0, self._written_at + _SECONDS_BETWEEN - self._clock.steady())
 
-    def _write(self, found: Sequence[DeploymentStatus]) -> None:
+    def _write(self, found: Sequence[DeploymentStatus], pods: Sequence[PodRow]) -> None:
         if self._counts is None:
             self._counts = _counts_of(self._file)
         told = [self._public(each) for each in found]
@@ -84,6 +87,7 @@ class Summarizer:
             "version": __version__,
             "written_at": moment(self._clock.wall()),
             "deployments": [dataclasses.asdict(each) for each in told],
+            "pods": [str(row.key) for row in pods],
         }
         try:
             _share(self._file.parent)
@@ -106,7 +110,7 @@ def read(file: Path) -> Summary:
     try:
         content = json.loads(file.read_bytes())
         rows = tuple(DeploymentStatus(**row) for row in content["deployments"])
-        return Summary(str(content["written_at"]), rows)
+        return Summary(str(content["written_at"]), rows, tuple(content["pods"]))
     except FileNotFoundError:
         raise AgentError(f"{file}: there is no summary", hint="it is written at the first metadata") from None
     except OSError as error:
