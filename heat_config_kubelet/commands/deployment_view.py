@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..errors import PodError
 from ..manifests import row_of
-from ..overview import DeploymentStatus, from_manifests, overview
+from ..overview import FAILED, WELL, DeploymentStatus, from_manifests, overview
 from ..plan import owner_of
 from ..pods import pods_of
 from ..secrets import BLANK, Blanker
@@ -233,7 +233,13 @@ class _Look:
         statuses = view.by_uid if rows else None
         max_age = view.settings.signal_max_age
         found = overview(entries, rows, statuses, max_age=max_age, now=self._now)
-        return next(row for row in found if row.id == entry.deployment.id)
+        row = next(row for row in found if row.id == entry.deployment.id)
+        if entry.vanished_at is None:
+            return row
+        failed = bool(row.status_code)  # whether its pods run now is no matter of its any more
+        return dataclasses.replace(
+            row, health=FAILED if failed else WELL, reason=row.reason if failed else "", pods_wanted=None
+        )
 
     def _wanted(self) -> tuple[tuple[Pod, ...] | None, tuple[str, ...]]:
         """The pods that it wants, and why it cannot have any; None where it wants none of them now."""

@@ -33,8 +33,8 @@ class ContainerShown:
     """The runtime's id of the container that runs or ran last."""
     state: str = ""
     """waiting, running or terminated; unknown where the kubelet says nothing of it."""
-    ready: bool = False
-    """Whether its readiness probe has passed, if it has one."""
+    ready: bool | None = None
+    """Whether its readiness probe has passed, if it has one; null where the kubelet says nothing of it."""
     restarts: int = 0
     """How often it was started again."""
     reason: str = ""

@@ -37,6 +37,9 @@ def main(given: argparse.Namespace) -> int:
 def drawn(found: Shown, console: Console, now: float, *, wide: bool = False) -> str:
     """Draw it: a heading, then a part for each of what there is."""
     parts = [_head(found, console, now)]
+    if found.unseen:
+        told = [f"{part}: {one_line(why)}" for part, why in found.unseen.items()]
+        parts.append(_part("What could not be seen", told, console))
     if found.faults:
         parts.append(_part("Why its config cannot be run", found.faults, console))
     if found.pods:
@@ -60,9 +63,6 @@ def drawn(found: Shown, console: Console, now: float, *, wide: bool = False) -> 
 
         text = yaml.safe_dump(dict(found.metadata), sort_keys=False, allow_unicode=True)
         parts.append(_part("Metadata as received", _lines(text), console))
-    if found.unseen:
-        told = [f"{part}: {one_line(why)}" for part, why in found.unseen.items()]
-        parts.append(_part("What could not be seen", told, console))
     return "\n\n".join(parts)
 
 
