@@ -17,11 +17,11 @@ from .manifests import Removed
 from .options import Options, options_of
 from .plan import Plan, Task
 from .pod_steps import PodSteps
-from .pods import pods_of
 from .settings import Settings
 from .status import PodWatch
 from .store import DONE, WANTED, WRITTEN, Entry, PodRow
 from .values import KUBELET_GROUP, Identity, Outcome, Pod, PodKey, PodStatus, Result, Verdict
+from .wanted import wanted_pods
 
 _BLOCKED_PAUSE = 1.0
 """Nothing to look at in the kubelet yet; whatever is in the way has pauses of its own."""
@@ -68,24 +68,10 @@ class PodJudge:
         return known[1]
 
     def _checked(self, entry: Entry) -> tuple[Pod, ...] | PodError:
-        deployment = entry.deployment
-        faults: list[str] = []
-        options = Options()
-        pods: tuple[Pod, ...] = ()
         try:
-            options = options_of(deployment.options, self._settings.defaults)
+            return wanted_pods(entry.deployment, self._settings)
         except PodError as error:
-            faults += error.faults
-        try:
-            pods = pods_of(
-                deployment.config,
-                identity=deployment.identity,
-                strict=options.strict,
-                node_name=self._settings.node_name,
-            )
-        except PodError as error:
-            faults += error.faults
-        return PodError(tuple(faults)) if faults else pods
+            return error
 
     def keep_only(self, entry_ids: frozenset[str]) -> None:
         """Forget the entries that are no longer there."""

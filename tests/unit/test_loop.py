@@ -761,7 +761,7 @@ def test_nothing_secret_comes_into_the_log(node: Node) -> None:
 
 
 def test_pods_are_read_once_however_often_the_loop_steps(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    from heat_config_kubelet import pod_judge
+    from heat_config_kubelet import wanted
 
     calls: list[object] = []
     real = pods_of
@@ -770,7 +770,7 @@ def test_pods_are_read_once_however_often_the_loop_steps(node: Node, monkeypatch
         calls.append(config)
         return real(config, **given)
 
-    monkeypatch.setattr(pod_judge, "pods_of", counted)
+    monkeypatch.setattr(wanted, "pods_of", counted)
     node.kubelet.start_seconds = 60.0
     node.collect(raw_entry("a"))
     node.after(5.0, lambda: node.collect(raw_entry("a"), raw_entry("b", resource="x", config=pod_map("x"))))
