@@ -97,7 +97,9 @@ class Loop:
             self._parts.judge.trouble = ""
         except ManifestError as error:
             self._in_trouble(error)
-        self._parts.judge.advance(self._plan, {row.key: row for row in self._parts.manifests.rows()})
+        judge = self._parts.judge
+        judge.advance(self._plan, {row.key: row for row in self._parts.manifests.rows()})
+        self._stale, judge.renews = self._stale or judge.renews, False
         self._answer_the_rest()
         self._parts.hooks.advance(self._of(Task.RUN_HOOK))
         self._parts.delivery.advance()

@@ -47,6 +47,8 @@ _MOST_WAITS = 20000
 class _Running:
     manifest: dict[str, Any]
     started_at: float
+    absent: frozenset[str]
+    """Images that were not there when it was looked for them, once."""
     ends_at: float | None = None
 
 
@@ -58,6 +60,8 @@ class FakeKubelet:
         self._time = time
         self._running: dict[str, _Running] = {}
         self.start_seconds = 0.5
+        self.absent = frozenset({NEVER_PULL})
+        """Images that are not on the node, and are not pulled."""
         self.problem: KubeletError | None = None
         self.stuck = False
         """Whether pods that are to end do not."""
@@ -73,7 +77,7 @@ class FakeKubelet:
                 files[manifest["metadata"].get("uid", path.name)] = manifest
         for uid, manifest in files.items():
             if uid not in self._running:
-                self._running[uid] = _Running(manifest, now)
+                self._running[uid] = _Running(manifest, now, self.absent)
                 self.starts.append((manifest["metadata"]["name"], uid))
         for uid, pod in list(self._running.items()):
             if uid not in files and pod.ends_at is None:
@@ -102,7 +106,7 @@ class FakeKubelet:
         ready = self._time.steady - pod.started_at >= self.start_seconds
         before = [each for each in self._running.values() if each.started_at < pod.started_at]
         rejected = any(host_ports(spec) & host_ports(each.manifest["spec"]) for each in before)
-        containers = tuple(self._container(each, ready) for each in spec["containers"])
+        containers = tuple(self._container(each, ready, each["image"] in pod.absent) for each in spec["containers"])
         ready = all(each.ready for each in containers)
         return PodStatus(
             uid=uid,
@@ -120,8 +124,7 @@ class FakeKubelet:
             containers=containers,
         )
 
-    def _container(self, spec: dict[str, Any], ready: bool) -> ContainerStatus:
-        absent = spec["image"] == NEVER_PULL
+    def _container(self, spec: dict[str, Any], ready: bool, absent: bool) -> ContainerStatus:
         return ContainerStatus(
             name=spec["name"],
             init=False,

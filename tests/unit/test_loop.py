@@ -209,6 +209,34 @@ def test_a_failed_deployment_is_replaced_and_its_delete_touches_no_pod(node: Nod
     assert node.files() == files
 
 
+def test_a_pod_that_had_failed_before_is_made_anew_where_nothing_of_it_changed(node: Node) -> None:
+    """What was wrong with it may be mended outside of its config: an image that is there now."""
+    both = several(pod_map("web", image=NEVER_PULL), pod_map("db"))
+    old, new = raw_entry("old", created=T1, config=both), raw_entry("new", created=T2, config=both)
+    node.collect(old)
+    node.work()
+    before = node.uids()
+    node.time.advance(1.0)
+    node.kubelet.absent = frozenset()
+    node.collect(old, new)
+    node.work()
+    assert node.heat.codes() == [("old", 1), ("new", 0)]
+    after = node.uids()
+    assert after["web"] != before["web"] and after["db"] == before["db"]
+
+
+def test_a_pod_that_fails_anew_is_made_anew_once(node: Node) -> None:
+    bad = pod_map(image=NEVER_PULL, terminationGracePeriodSeconds=0)
+    old, new = raw_entry("old", created=T1, config=bad), raw_entry("new", created=T2, config=bad)
+    node.collect(old)
+    node.work()
+    node.time.advance(1.0)
+    node.collect(old, new)
+    node.work()
+    assert node.heat.codes() == [("old", 1), ("new", 1)]
+    assert len(node.kubelet.starts) == 2
+
+
 def test_the_old_ones_delete_waits_for_the_successors_signal(node: Node) -> None:
     """With a signal that names the resource, Heat would complete the successor."""
     node.kubelet.start_seconds = 30.0
