@@ -189,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
         "validate web.yaml",
         "validate -e my-cloud.yaml one-pod.yaml",
         "validate --strict -o json - < pod.yaml",
-        exits="0 good, warnings allowed; 1 a fault, with --strict a warning too; 2 bad arguments or settings, or no file",
+        exits="0 good, warnings allowed; 1 a fault, with --strict also a warning; 2 bad arguments, settings or files",
     )
     validate.add_argument("files", nargs="+", metavar="FILE", help='YAML or JSON; "-" is standard input')
     validate.add_argument(
@@ -201,6 +201,17 @@ def parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("--strict", action="store_true", help="warnings are faults")
     _add_output(validate)
+    diff = add(
+        "diff",
+        _diff,
+        "what is wanted beside what was written and what runs",
+        "diff",
+        "diff shop/web",
+        "diff web -o json",
+        exits="0 no difference; 1 differences, or not all can be seen; 2 bad arguments or settings",
+    )
+    diff.add_argument("deployments", nargs="*", metavar="DEPLOYMENT", help=_DEPLOYMENT)
+    _add_output(diff)
     health = add(
         "health",
         _health,
@@ -558,6 +569,12 @@ def _complete(given: argparse.Namespace) -> int:
     from .commands.completion import complete
 
     return complete(given)
+
+
+def _diff(given: argparse.Namespace) -> int:
+    from .commands.diff import main as diff
+
+    return diff(given)
 
 
 def _health(given: argparse.Namespace) -> int:
