@@ -330,15 +330,19 @@ class _Logs:
 
     def _follow_files(self, wanted: Sequence[Logged]) -> NoReturn:
         followers = {container: log_files.Follower(container.folder) for container in wanted}
-        for container, follower in followers.items():
-            self._from_files(container, "")
-            follower.skip()
-        while True:
+        try:
             for container, follower in followers.items():
-                for text in follower.added():
-                    self._writer.line(container, text)
-                self._writer.end(container)
-            time.sleep(_LOOK_SECONDS)
+                self._from_files(container, "")
+                follower.skip()
+            while True:
+                for container, follower in followers.items():
+                    for text in follower.added():
+                        self._writer.line(container, text)
+                    self._writer.end(container)
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            for follower in followers.values():
+                follower.close()
 
     # --- how
 
