@@ -217,6 +217,7 @@ def parser() -> argparse.ArgumentParser:
         _health,
         "whether os-collect-config polls, the store can be read, and the loop goes on",
         "health --patience 600",
+        exits="0 it works; 1 it does not, and why is on standard error; 2 bad arguments or settings",
     )
     health.add_argument(
         "--patience",
@@ -337,7 +338,8 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
         "drop what the store holds of a deployment that has vanished from the metadata",
         "forget shop/web",
         "forget 1c1f4c5e-0c1b-4f43-8f0e-5b0a3c0f7a11 --yes",
-        exits=_CHANGED,
+        exits="0 forgotten; 1 refused, or not agreed to; 2 there is no terminal to ask on and no --yes; also bad "
+        "arguments or settings",
     )
     restart = add(
         "restart",

@@ -68,6 +68,7 @@ class Difference:
     why: tuple[str, ...]
     """What is to be said of the whole: why its config cannot be run, that it is no longer wanted."""
     pods: tuple[PodDifference, ...]
+    """Each pod that is wanted or was written, by its name."""
 
 
 @dataclass(frozen=True)
