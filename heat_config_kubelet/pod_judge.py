@@ -34,12 +34,15 @@ class _Waiting:
     options: Options
     watches: dict[str, PodWatch] = field(default_factory=dict)
     """By UID."""
+    renewed: set[PodKey] = field(default_factory=set)
+    """Pods that were there and had failed, and are made anew for it, once."""
 
 
 class PodJudge:
     """Reads what deployments want and judges what became of it.
 
-    `trouble` is why the manifest directory cannot be written, empty where it can.
+    `trouble` is why the manifest directory cannot be written, empty where it can. `renews` says that pods which were
+    there are to be made anew, until the loop has planned for it.
     """
 
     def __init__(self, ledger: Ledger, view: KubeletView, settings: Settings) -> None:
@@ -52,6 +55,7 @@ class PodJudge:
         self._gone: dict[Identity, list[Removed]] = {}
         self._looking = False
         self.trouble = ""
+        self.renews = False
 
     # --- what is wanted
 
@@ -163,12 +167,25 @@ class PodJudge:
                 return Verdict(Outcome.FAILED, self.trouble)
             return Verdict(Outcome.WAITING, self.trouble or "the pod that it replaces is still terminating")
         watch = waiting.watches.get(row.uid)
+        first = watch is None
         if watch is None:
             watch = waiting.watches[row.uid] = PodWatch(pod, waiting.options, self._since(entry, row))
         status = self._status(row)
         self._steps.note(entry, pod, row, status)
         refusal, trouble = self._view.explain(row, status)
-        return watch.look(status, self._ledger.clock.steady(), refusal=refusal, trouble=trouble)
+        verdict = watch.look(status, self._ledger.clock.steady(), refusal=refusal, trouble=trouble)
+        was_there = row.since < (entry.started_at or 0.0)
+        if first and was_there and verdict.outcome is Outcome.FAILED and pod.key not in waiting.renewed:
+            waiting.renewed.add(pod.key)
+            return self._renewed(row)
+        return verdict
+
+    def _renewed(self, row: PodRow) -> Verdict:
+        """Have a pod that failed before its deployment began made anew: what was wrong may be mended meanwhile."""
+        with self._ledger.store.transaction():
+            self._ledger.store.replace_pods([row.uid])
+        self.renews = True
+        return Verdict(Outcome.WAITING, "it failed before this deployment began: it is made anew")
 
     def _since(self, entry: Entry, row: PodRow) -> float:
         """A deployment's clocks start when its manifest was written, or with the deployment where it was there."""
