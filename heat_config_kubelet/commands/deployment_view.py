@@ -16,11 +16,11 @@ from ..errors import PodError
 from ..manifests import row_of
 from ..overview import FAILED, WELL, DeploymentStatus, from_manifests, overview
 from ..plan import owner_of
-from ..pods import pods_of
 from ..secrets import BLANK, Blanker
 from ..signals import shown_url
 from ..store import Entry, Event
 from ..values import KUBELET_GROUP, Deployment, Pod
+from ..wanted import wanted_pods
 from . import names
 from .node_view import NodeView
 from .pods_of_deployment import PodShown, PodsView
@@ -249,12 +249,7 @@ class _Look:
         if not runs:
             return None, ()
         try:
-            pods = pods_of(
-                deployment.config,
-                identity=deployment.identity,
-                strict=deployment.options.get("strict") is not False,
-                node_name=self._view.settings.node_name,
-            )
+            pods = wanted_pods(deployment, self._view.settings)
         except PodError as error:
             return None, error.faults
         return (pods, ()) if self._owner is entry else (None, ())
