@@ -115,11 +115,16 @@ def origins(found: Settings) -> tuple[Origin, ...]:
         parser.read(found.file, encoding="utf-8")
     reader = _Reader(found.file, parser)
     reader.settings()
+    base = Settings(found.file)
     names = [item.name for item in fields(Settings) if item.name not in ("file", "defaults")]
-    return tuple(
-        Origin(f"{section}.{name}", getattr(found, field_name), bool(parser.get(section, name, fallback="").strip()))
-        for field_name, (section, name) in zip(names, reader.asked, strict=True)
-    )
+    taken = []
+    for field_name, (section, name) in zip(names, reader.asked, strict=True):
+        value = getattr(found, field_name)
+        text = parser.get(section, name, fallback=None)
+        # An empty value is the default of most.
+        given = text is not None and (bool(text.strip()) or value != getattr(base, field_name))
+        taken.append(Origin(f"{section}.{name}", value, given))
+    return tuple(taken)
 
 
 def from_parser(file: Path, parser: configparser.ConfigParser) -> Settings:

@@ -36,7 +36,7 @@ class Commanded:
         found = self.node.settings
         self.settings_file.write_text(
             f"[agent]\nsystemd = no\nstate_dir = {found.state_dir}\nrun_dir = {found.run_dir}\n"
-            f"os_collect_config_cache = {cache}\nhooks_dirs = {self.node.hooks.folder}\n"
+            f"os_collect_config_cache = {cache}\nos_apply_config =\nhooks_dirs = {self.node.hooks.folder}\n"
             f"[kubelet]\nmanifest_dir = {self.node.folder}\nnode_name = node\n"
         )
         monkeypatch.setenv("OS_COLLECT_CONFIG_FILE", str(folder / "os-collect-config.conf"))

@@ -300,7 +300,7 @@ class _Logs:
         status = container.pod.container(container.name)
         if status is None or status.restart_count or has_log(status):
             return True
-        remark(f"{container.label}: it has not run yet: {said(status)}")
+        remark(f"{container.label}: it has not run yet: {self._view.blanker.text(said(status))}")
         return False
 
     # --- following

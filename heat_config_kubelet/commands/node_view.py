@@ -19,6 +19,7 @@ from ..store import Entry, Event, PodRow, Store
 if TYPE_CHECKING:
     from ..kubelet_config import KubeletAccess
     from ..manifest_dir import Found
+    from ..secrets import Blanker
     from ..values import PodStatus
 
 
@@ -64,6 +65,13 @@ class NodeView:
     def live(self) -> tuple[Entry, ...]:
         """Those of them that the metadata still have."""
         return tuple(entry for entry in self.entries if entry.vanished_at is None)
+
+    @cached_property
+    def blanker(self) -> Blanker:
+        """Knows the secrets of all that the store knows: for texts of which it is not sure whose they are."""
+        from ..secrets import Blanker
+
+        return sum((Blanker.of(entry.deployment) for entry in self.entries), Blanker())
 
     @cached_property
     def pod_rows(self) -> tuple[PodRow, ...]:

@@ -116,7 +116,7 @@ def _row(found: Found | None, status: PodStatus | None, identity: Identity | Non
     uid = status.uid if status else found.mark.uid if found and found.mark else ""
     reason = ""
     if not silent and not is_ready(status):
-        reason = _blanked(why_not_ready(status), found, identity, view)
+        reason = _blanked(why_not_ready(status), found, view)
     if identity and found is None:
         reason = "its manifest is removed, it is being ended" + (f"; {reason}" if reason else "")
     return PodOnNode(
@@ -138,18 +138,15 @@ def _row(found: Found | None, status: PodStatus | None, identity: Identity | Non
     )
 
 
-def _blanked(text: str, found: Found | None, identity: Identity | None, view: NodeView) -> str:
-    """The kubelet's words without the secrets of the pod's manifest and deployment."""
+def _blanked(text: str, found: Found | None, view: NodeView) -> str:
+    """The kubelet's words without the secrets of the pod's manifest, which may be foreign, and of deployments."""
     from ..manifest_dir import parsed
     from ..secrets import Blanker
 
-    blanker = Blanker()
+    blanker = view.blanker
     if found and view.access:
         with contextlib.suppress(OSError):
-            blanker += Blanker.pairs(parsed((view.access.manifest_dir / found.file).read_bytes()))
-    for entry in view.entries:
-        if entry.deployment.identity == identity:
-            blanker += Blanker.of(entry.deployment)
+            blanker = blanker + Blanker.pairs(parsed((view.access.manifest_dir / found.file).read_bytes()))
     return one_line(blanker.text(text))
 
 
