@@ -27,7 +27,9 @@ from heat_config_kubelet.values import Identity
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HEATS_OWN = ROOT / "tests" / "heat" / "templates" / "example-kubelet-template.yaml"
+PODS_MD = ROOT / "docs" / "pods.md"
 FAULTY = Path(__file__).parent / "data" / "validate" / "faulty.yaml"
+PARSER = cli.parser()
 TOP = "heat_template_version: 2021-04-16\n"
 USED = """
   web_on_server:
@@ -50,6 +52,7 @@ class Checker:
         monkeypatch.chdir(folder)
         monkeypatch.delenv(settings.SETTINGS_VARIABLE, raising=False)
         monkeypatch.setattr(settings, "SETTINGS_FILE", folder / "etc" / "none.conf")
+        monkeypatch.setattr(cli, "parser", lambda: PARSER)  # to make it costs more than to use it
 
     def write(self, name: str, content: Any) -> str:
         """Write a file: a text as it is, anything else as JSON."""
@@ -121,6 +124,12 @@ def test_heats_own_example_is_good_but_not_without_warnings(checker: Checker) ->
     assert status == 0
     expected.check("validate/heats-own-example", out)
     assert checker.run("--strict", "example.yaml")[0] == 1
+
+
+def test_the_documentation_shows_what_is_said(checker: Checker) -> None:
+    (shown,) = re.findall(r"\$ heat-config-kubelet validate web.yaml\n(.*?)```", PODS_MD.read_text("utf-8"), re.DOTALL)
+    shutil.copy(FAULTY.with_name("web.yaml"), "web.yaml")
+    assert checker.run("web.yaml")[:2] == (1, shown)
 
 
 # --- the corpus
