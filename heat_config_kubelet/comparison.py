@@ -100,7 +100,7 @@ class _Comparison:
     def __init__(self, sides: Sides) -> None:
         self._sides = sides
         self._rows = {row.key: row for row in sides.rows}
-        self._files = {found.file: found for found in sides.files or ()}
+        self._files = _Files(sides.files or ())
         self._plan = self._planned()
         self._owners: dict[Identity, Entry | None] = {}
         for entry in sides.entries:
@@ -120,9 +120,8 @@ class _Comparison:
         )
 
     def differences(self) -> tuple[Difference, ...]:
-        marked = [found.mark.identity for found in self._files.values() if found.ours and found.mark]
         kubelets = [each for each, owner in self._owners.items() if owner and self._is_kubelets(owner)]
-        identities = dict.fromkeys((*kubelets, *(row.identity for row in self._sides.rows), *marked))
+        identities = dict.fromkeys((*kubelets, *(row.identity for row in self._sides.rows), *self._files.own))
         return tuple(self._difference(identity) for identity in identities)
 
     def _is_kubelets(self, owner: Entry) -> bool:
@@ -138,9 +137,7 @@ class _Comparison:
                 blanker = blanker + Blanker.of(entry.deployment)
         keys: dict[PodKey, None] = dict.fromkeys(pod.key for pod in wanted or ())
         keys.update(dict.fromkeys(row.key for row in self._sides.rows if row.identity == identity))
-        for found in self._files.values():
-            if found.ours and found.key and found.mark and found.mark.identity == identity:
-                keys.setdefault(found.key)
+        keys.update(dict.fromkeys(self._files.own.get(identity, {})))
         by_key = {pod.key: pod for pod in wanted or ()}
         pods = tuple(
             _PodComparison(
@@ -182,6 +179,21 @@ class _Comparison:
         return pods, self._plan.faults[entry_id]  # refused for the name of another's pod
 
 
+class _Files:
+    """The directory's files: by name, ours by identity and pod, and the others by their pod."""
+
+    def __init__(self, files: Iterable[Found]) -> None:
+        self.by_name: dict[str, Found] = {}
+        self.own: dict[Identity, dict[PodKey, Found]] = {}
+        self.foreign: dict[PodKey, list[Found]] = {}
+        for found in files:
+            self.by_name[found.file] = found
+            if found.key and found.mark and found.ours:
+                self.own.setdefault(found.mark.identity, {})[found.key] = found
+            elif found.key:
+                self.foreign.setdefault(found.key, []).append(found)
+
+
 class _PodComparison:
     """One pod; `judged` says whether it is known what is wanted."""
 
@@ -205,9 +217,9 @@ class _PodComparison:
         self._why: list[str] = []
         self._texts: list[str] = []
 
-    def difference(self, files: Mapping[str, Found]) -> PodDifference:
+    def difference(self, files: _Files) -> PodDifference:
         found = self._found(files)
-        foreign = [each for each in files.values() if each.key == self._key and not each.ours]
+        foreign = files.foreign.get(self._key, [])
         manifest = self._manifest(found) if found else None
         written = self._written(found, foreign, manifest)
         running = self._running(found, manifest)
@@ -226,11 +238,10 @@ class _PodComparison:
             text=text,
         )
 
-    def _found(self, files: Mapping[str, Found]) -> Found | None:
+    def _found(self, files: _Files) -> Found | None:
         if self._row:
-            return files.get(self._row.file)
-        own = (each for each in files.values() if each.ours and each.key == self._key)
-        return next((each for each in own if each.mark and each.mark.identity == self._identity), None)
+            return files.by_name.get(self._row.file)
+        return files.own.get(self._identity, {}).get(self._key)
 
     def _manifest(self, found: Found) -> dict[str, Any] | None:
         """Give a file's pod; None where it cannot be read as one."""
@@ -353,7 +364,7 @@ class _PodComparison:
         if wanted == runs:
             return SAME
         self._why.append("running: not the containers and images that were written")
-        self._texts.append(_diff("written", _named(wanted), "running", _named(runs)))
+        self._texts.append(_diff("written", self._blanked(_named(wanted)), "running", self._blanked(_named(runs))))
         return DIFFERS
 
 
