@@ -6,7 +6,9 @@ filter, contains, map_replace. Parameters have the values given, else their defa
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,9 @@ _TRUE, _FALSE = ("t", "true", "on", "y", "yes", "1"), ("f", "false", "off", "n",
 _INPUT_TYPES = {"CommaDelimitedList": "comma_delimited_list"} | {
     kind.capitalize(): kind for kind in ("string", "number", "json", "boolean")
 }
+_OMITTED = object()
+"""What an `if` without its second value gives: the entry that it stands in is not there."""
+_MOST_REPEATED = 5000
 _NUMBER = re.compile(r"[-+]?\d+")
 
 Problem = Callable[[Place | None, str], None]
@@ -65,20 +70,38 @@ class Evaluator:
             "str_split": self._str_split,
             "map_merge": self._map_merge,
             "list_concat": self._list_concat,
-            "list_concat_unique": self._list_concat,
+            "list_concat_unique": self._list_concat_unique,
             "repeat": self._repeat,
             "if": self._if,
         }
 
     def resolve(self, value: Any) -> Any:
         """Give a value with all functions in it evaluated."""
+        found = self._resolve(value)
+        return None if found is _OMITTED else found
+
+    def _resolve(self, value: Any) -> Any:
         if isinstance(value, dict) and len(value) == 1:
             (name, argument), place = next(iter(value.items())), self._marks.at(value, next(iter(value)))
             if name in self._functions:
                 return self._functions[name](argument, place)
             if name in _LATER:
                 return self._unknown(f"{name} {_shown(argument)}: only Heat knows it")
-        return self._marks.rebuilt(value, self.resolve)
+        result = self._marks.rebuilt(value, self._resolve)
+        if isinstance(result, dict):
+            for name in [name for name, each in result.items() if each is _OMITTED]:
+                del result[name]
+            return result
+        omits = isinstance(result, list) and any(each is _OMITTED for each in result)
+        return self._kept(result) if omits else result
+
+    def _kept(self, entries: list[Any]) -> list[Any]:
+        kept: list[Any] = []
+        for index, each in enumerate(entries):
+            if each is not _OMITTED:
+                self._marks.copy(entries, index, kept, len(kept))
+                kept.append(each)
+        return kept
 
     def condition(self, value: Any) -> bool | None:
         """Give a condition's value; None where it cannot be known."""
@@ -137,6 +160,7 @@ class Evaluator:
             if self._unknowns.is_word(value) or self._unknowns.is_word(step):
                 return self._unknown(f"get_param {name}: only Heat knows it")
             value = _item(value, step)
+            value = "" if value is None else value  # as Heat's GetParam.result
         return self._standing(value, place)
 
     def _standing(self, value: Any, place: Place | None) -> Any:
@@ -180,6 +204,9 @@ class Evaluator:
         parts: list[str] = []
         for each in argument[1:]:
             if isinstance(each, list):
+                for item in each:
+                    if isinstance(item, (int, float)):
+                        return self._misused(place, f"list_join: Heat joins texts alone, not {_json(item)}")
                 parts += [_as_text(item) for item in each]
             elif each is not None:
                 return self._unknown("list_join: only Heat knows its list")
@@ -193,7 +220,10 @@ class Evaluator:
         if not isinstance(text, str) or self._unknowns.of(text) or not argument[0]:
             return self._unknown("str_split: only Heat knows its text")
         parts: list[Any] = text.split(argument[0])
-        return _item(parts, argument[2]) if len(argument) == 3 else self._standing(parts, place)
+        if len(argument) == 2:
+            return self._standing(parts, place)
+        found = _item(parts, argument[2])
+        return self._misused(place, f"str_split: there is no part {argument[2]}") if found is None else found
 
     def _map_merge(self, argument: Any, place: Place | None) -> Any:
         argument = self.resolve(argument)
@@ -221,29 +251,51 @@ class Evaluator:
                 result.append(item)
         return self._standing(result, place)
 
+    def _list_concat_unique(self, argument: Any, place: Place | None) -> Any:
+        joined = self._list_concat(argument, place)
+        if not isinstance(joined, list):
+            return joined
+        result: list[Any] = []
+        for index, item in enumerate(joined):
+            if item not in result:
+                self._marks.copy(joined, index, result, len(result))
+                result.append(item)
+        return result
+
     def _repeat(self, argument: Any, place: Place | None) -> Any:
         argument = _map(argument)
         lists = self.resolve(argument.get("for_each"))
         template = self.resolve(argument.get("template"))
-        values = list(lists.values()) if isinstance(lists, dict) else []
-        if len(values) != 1 or not isinstance(values[0], list):
+        if not isinstance(lists, dict) or not lists or self._unknowns.is_word(template):
             return self._unknown("repeat: only Heat knows its lists")
-        (name,) = lists
+        values = [
+            list(each) if isinstance(each, (list, dict)) else [] if each is None else None for each in lists.values()
+        ]
+        known = [each for each in values if each is not None]
+        if len(known) < len(values) or math.prod(map(len, known)) > _MOST_REPEATED:
+            return self._unknown("repeat: only Heat knows its lists")
+        for item in itertools.chain(*known):
+            if not isinstance(item, str):
+                return self._misused(place, f"repeat: Heat puts in texts alone, not {_json(item)}")
+        turns = itertools.product(*known) if argument.get("permutations", True) else zip(*known, strict=False)
         result: list[Any] = []
-        for item in values[0]:
+        for turn in turns:
             if place:
                 self._marks.note(result, len(result), place)
-            result.append(self._filled(template, name, item))
+            filled = template
+            for name, item in zip(lists, turn, strict=True):
+                filled = self._filled(filled, name, item)
+            result.append(filled)
         return result
 
-    def _filled(self, template: Any, name: str, item: Any) -> Any:
+    def _filled(self, template: Any, name: str, item: str) -> Any:
         if isinstance(template, str):
-            return item if template == name else template.replace(name, _as_text(item)) if name else template
+            return template.replace(name, item) if name else template
 
         def filled(part: Any) -> Any:
             return self._filled(part, name, item)
 
-        return self._marks.rebuilt(template, filled, lambda key: str(filled(key)))
+        return self._marks.rebuilt(template, filled, filled)
 
     def _if(self, argument: Any, place: Place | None) -> Any:
         if not isinstance(argument, list) or len(argument) not in (2, 3):
@@ -251,7 +303,9 @@ class Evaluator:
         known = self.condition(argument[0])
         if known is None:
             return self._unknown(f"if {_shown(argument[0])}: only Heat knows the condition")
-        return self.resolve(argument[1] if known else argument[2] if len(argument) == 3 else None)
+        if not known and len(argument) == 2:
+            return _OMITTED
+        return self._resolve(argument[1] if known else argument[2])
 
 
 def with_inputs(value: Any, key: str, inputs: Callable[[str], Any], marks: Marks) -> Any:
@@ -338,6 +392,10 @@ def typed(value: Any, kind: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)[:40]
 
 
 def _shown(argument: Any) -> str:
