@@ -71,7 +71,8 @@ def told(report: Report, console: Console) -> str:
         lines += [""]
     count = {level: sum(finding.level == level for finding in report.findings) for level in (ERROR, WARNING, NOTE)}
     parts = [f"{number} {level}{'s' * (number > 1)}" for level, number in count.items() if number]
-    lines += [f"{len(report.checked)} checks: {', '.join(parts) or 'nothing found'}"]
+    made = f"{len(report.checked)} check{'s' * (len(report.checked) != 1)}"
+    lines += [f"{made}: {', '.join(parts) or 'nothing found'}"]
     return "\n".join(lines)
 
 

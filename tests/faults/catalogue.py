@@ -55,7 +55,16 @@ def fault(name: str, about: str, *, check: str, cause: str, mend: str, level: st
     """Add a fault to FAULTS: a generator that puts it in, and after its yield takes it out."""
 
     def add(put: Put) -> Put:
-        FAULTS[name] = Fault(name, about, contextlib.contextmanager(put), check, cause, mend, level)
+        @contextlib.contextmanager
+        def put_and_taken(sick: SickNode) -> Iterator[None]:
+            generator = put(sick)
+            next(generator)
+            try:
+                yield
+            finally:  # whatever was found: the next fault needs a node that is well
+                next(generator, None)
+
+        FAULTS[name] = Fault(name, about, put_and_taken, check, cause, mend, level)
         return put
 
     return add
@@ -68,7 +77,7 @@ def fault(name: str, about: str, *, check: str, cause: str, mend: str, level: st
     "bad-setting",
     "a setting of the agent is no number",
     check="settings",
-    cause=r"agent\.conf: \[defaults\] poll_period = often: must be",
+    cause=r"agent\.conf: \[defaults\] poll_period = 'often': must be",
     mend=r"correct it in \S+agent\.conf",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -463,7 +472,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "runtime-stopped",
     "containerd is ended",
     check="runtime",
-    cause=r"containerd\.sock: the container runtime does not answer: Connection refused",
+    cause=r"containerd\.sock: the container runtime does not answer: (No such file or directory|Connection refused)",
     mend=r"start containerd again",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -879,10 +888,10 @@ def _(sick: SickNode) -> Iterator[None]:
     mend=r"heat-config-kubelet logs lab/late-crash",
 )
 def _(sick: SickNode) -> Iterator[None]:
-    entry = sick.entry("late-crash", heat.pod("late-crash", "while [ ! -e /tmp/end ]; do sleep 0.2; done; exit 9"))
+    entry = sick.entry("late-crash", sick.gated("late-crash"))
     with sick.deployed(entry):
         sick.wait_until_settled(entry)
-        sick.end_process_of("late-crash")
+        sick.gate("late-crash").touch()
         yield
 
 

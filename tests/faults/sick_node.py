@@ -129,19 +129,19 @@ class SickNode:
 
     # --- what may be done to it
 
-    def end_process_of(self, name: str) -> None:
-        """Let the container of a pod come to its end: its command waits for /tmp/end; wait until it has failed."""
-        pod = self.node.pod(name)
-        assert pod
-        for process in self.node.slot.cgroup.processes(f"kubepods/besteffort/pod{pod['metadata']['uid']}"):
-            with contextlib.suppress(OSError):
-                (Path("/proc") / str(process) / "root" / "tmp" / "end").touch()
+    def gated(self, name: str) -> Metadata:
+        """Give a pod that runs until its gate is opened, and from then on ends with an error whenever it is started."""
+        folder = self.gate(name).parent
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        volumes = [{"name": "gate", "hostPath": {"path": str(folder), "type": "Directory"}}]
+        mounts = {"volumeMounts": [{"name": "gate", "mountPath": "/gate"}]}
+        command = "while [ ! -e /gate/open ]; do sleep 0.2; done; echo the database is gone; exit 9"
+        return heat.pod(name, command, container=mounts, volumes=volumes)
 
-        def failed() -> bool:
-            there = self.node.pod(name) or {}
-            return any(each["restartCount"] for each in there.get("status", {}).get("containerStatuses", []))
-
-        self.node.wait_for(failed, f"{name} to be restarted")
+    def gate(self, name: str) -> Path:
+        """The file that opens the gate of a pod when it is made."""
+        return self.work / f"gate-{name}" / "open"
 
     @contextlib.contextmanager
     def frozen(self, process: int) -> Iterator[None]:
