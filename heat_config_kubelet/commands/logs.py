@@ -1,7 +1,8 @@
 """`logs`: what the containers of a deployment or of a pod have written, also those that crashed.
 
 By the kubelet's API where it answers, else from the files that the runtime writes, which is then said. What
-containers write is shown as it is: nothing is blanked.
+containers write is shown as it is: nothing is blanked. The kubelet counts each 16 KiB of a long line as a line of
+`--tail`, and of a container that is down it keeps the last run alone.
 """
 
 from __future__ import annotations
@@ -102,8 +103,7 @@ def pods_of_name(name: str, view: NodeView) -> tuple[LoggedPod, ...]:
         if pod is None:
             return (names.find(name, pods, _names, "deployment or pod"),)  # which says what there is
         return (pod,)
-    uids = {row.uid for row in view.pod_rows if row.identity == entry.deployment.identity}
-    own = tuple(each for each in pods if each.uid in uids)
+    own = _own(entry, view, pods)
     if pod is not None and pod not in own:
         if name not in names.names_of(entry):
             return (pod,)
@@ -118,6 +118,13 @@ def pods_of_name(name: str, view: NodeView) -> tuple[LoggedPod, ...]:
             hint=f"what became of it: heat-config-kubelet show {entry.deployment.id}",
         )
     return own if pod is None or name in names.names_of(entry) else (pod,)
+
+
+def _own(entry: Entry, view: NodeView, pods: Sequence[LoggedPod]) -> tuple[LoggedPod, ...]:
+    """The pods of a deployment; where it has none any more, those that it had, while their logs are there."""
+    now = {row.uid for row in view.pod_rows if row.identity == entry.deployment.identity}
+    before = {event.uid for event in view.events(entry) if event.uid and event.kind != "gone"}
+    return next((own for uids in (now, before) if (own := tuple(each for each in pods if each.uid in uids))), ())
 
 
 def _deployment(name: str, view: NodeView) -> Entry | None:
@@ -280,8 +287,9 @@ class _Logs:
             return
         paths = log_files.files(container.folder, previous=self._previous)
         if not paths:
-            run = "run before the last one" if self._previous else "log"
-            self._fail(f"{container.label}: {why or f'there is no {run} of it in {container.folder}'}")
+            run = "log of the run before the last" if self._previous else "log of it"
+            more = "; the last run may be all that is left: without --previous" if self._previous else ""
+            self._fail(f"{container.label}: {why or f'there is no {run} in {container.folder}'}{more}")
             return
         if why:
             remark(f"{container.label}: {why}: from {paths[-1]}")

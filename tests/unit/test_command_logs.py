@@ -190,7 +190,7 @@ def test_what_the_kubelet_has_not_is_looked_for_in_the_files(case: Case) -> None
     case.fake.pieces.clear()
     case.fake.errors["default/web-node/c"] = "the kubelet answers 400: previous container not found"
     status, lines, said = case.run("web", "--previous")
-    assert (status, lines) == (1, []) and "previous container not found" in said
+    assert (status, lines) == (1, []) and "previous container not found; the last run may be all that is left" in said
     case.write("web-node", "old", run=0)
     file = case.write("web-node", "new", run=1)
     status, lines, said = case.run("web")
@@ -260,6 +260,18 @@ def test_a_pod_that_is_gone_and_has_left_its_log(silent: Case) -> None:
     folder.mkdir(parents=True)
     (folder / "0.log").write_text(f"{TIME} stderr F last words\n")
     assert silent.run("default/gone")[1] == ["last words"]
+
+
+def test_the_pods_of_a_deployment_that_has_vanished_while_their_logs_are_there(case: Case) -> None:
+    file = case.write("web-node", "last words")
+    case.commanded.node.collect()
+    case.commanded.node.work()
+    assert case.run("id-1") == case.run("front") == (0, ["last words"], "")
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.parent.rmdir()
+    status, _, said = case.run("front")
+    assert status == 1 and "shop/front has no pod that has written anything" in said
 
 
 def test_neither_kubelet_nor_files(silent: Case) -> None:
