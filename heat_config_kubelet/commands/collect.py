@@ -52,7 +52,6 @@ NODE_LOOKS: tuple[tuple[str, ...], ...] = (
     ("config", "-o", "json"),
     ("health",),
     ("doctor",),
-    ("doctor", "-o", "json"),
 )
 """What is asked of the whole node."""
 DEPLOYMENT_LOOKS: tuple[tuple[str, ...], ...] = (

@@ -105,12 +105,12 @@ def test_every_part_is_there(person: Commanded) -> None:
     assert sum(name.startswith("manifests/heat-web-") for name in found) == 1
     assert not any("proxy" in name for name in found), "manifests of others are not packed"
     there = cli.commands_of(cli.parser())
-    node_looks, looks = ([look for look in all_of_them if look[0] in there] for all_of_them in (NODE_LOOKS, LOOKS))
-    for look in (*node_looks, *looks):
+    for look in (*NODE_LOOKS, *LOOKS):
+        assert look[0] in there, f"{look[0]} is no command any more"
         assert any(re.search(rf"(^|/){look[0]}\.(txt|json)$", name) for name in found), look
     assert json.loads(found["commands/status.json"]) and "shop" in found["commands/status.txt"]
     assert sum(name.startswith("deployments/shop-deploy-CREATE-a/") for name in found) == len(
-        {(look[0], look[-1] == "json") for look in looks}
+        {(look[0], look[-1] == "json") for look in LOOKS}
     )
     rows = [json.loads(line) for line in found["store.json"].splitlines()]
     assert {"entry", "event", "pod", "setting", "source"} <= {row["table"] for row in rows if "table" in row}
@@ -178,6 +178,23 @@ def test_a_part_that_hangs_or_breaks_is_said_and_the_rest_is_there(
     assert "machine.txt: not within 0.5 s" in ran.out and "commands/status.txt: failed" in ran.out
     assert "a bug of ours" in found["commands/status.txt"] and found["machine.txt"] == ""
     assert '"table": "entry"' in found["store.json"]
+
+
+def test_under_systemd_the_journal_of_each_unit_is_packed(person: Commanded, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(command: tuple[str, ...]) -> str:
+        asked.append(command)
+        return f"said by {command[2]}, http://u:{IN_LOG}@proxy.example\n" if command[0] == "journalctl" else ""
+
+    monkeypatch.setattr(collect, "run_text", run)
+    person.settings_file.write_text(person.settings_file.read_text().replace("systemd = no", "systemd = yes"))
+    assert person.run("collect", "-o", "report.tar.gz").status == 0
+    found = members(Path("report.tar.gz"))
+    for unit in ("heat-config-kubelet", "os-collect-config", "kubelet", "containerd", "heat-config-kubelet-user-data"):
+        assert found[f"logs/{unit}.service.log"] == f"said by {unit}.service, http://***@proxy.example\n"
+    journal = [command for command in asked if command[0] == "journalctl"]
+    assert all("--since" in command and "-1h" in command for command in journal)
 
 
 def test_a_log_that_is_too_long_is_cut_and_that_is_said(person: Commanded, monkeypatch: pytest.MonkeyPatch) -> None:
