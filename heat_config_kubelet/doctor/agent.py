@@ -262,7 +262,9 @@ def _signal(entry: Entry, node: Node, now: float) -> Iterator[Finding]:
         yield error(
             f"{name}: the signal was given up: {entry.answer}",
             why="Heat does not know the result: the stack stays IN_PROGRESS until its timeout, then fails",
-            mend="update the stack again, for a new URL; where deployments take long: signal_transport: HEAT_SIGNAL or "
+            mend=f"see what doctor says of endpoints, {resend}"
+            if entry.answer.startswith("too old")
+            else "update the stack again, for a new URL; where deployments take long: signal_transport: HEAT_SIGNAL or "
             "TEMP_URL_SIGNAL in the template",
         )
 
