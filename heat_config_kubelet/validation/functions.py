@@ -385,7 +385,7 @@ def typed(value: Any, kind: Any) -> Any:
     if kind == "string" and isinstance(value, (int, float)):
         return str(value)
     if kind == "comma_delimited_list" and isinstance(value, str):
-        return [part.strip() for part in value.split(",")] if value else []
+        return value.split(",") if value else []
     if kind == "json" and isinstance(value, str):
         try:
             return json.loads(value)

@@ -17,7 +17,7 @@ from ..marks import FileMarks, Marks, Place, Text
 from ..strict_yaml import MAX_CHARACTERS, Reader, TextError, encodable, mark_json, unreadable
 
 _TAG = "tag:yaml.org,2002:"
-_TEXTS = ("str", "timestamp", "merge", "value")
+_TEXTS = ("str", "timestamp")
 
 
 def read(text: str, marks: Marks, file: str) -> tuple[Any, list[tuple[Place, str]]]:
@@ -84,7 +84,8 @@ class _HeatReader(Reader):
                 return construct(yaml.ScalarNode(tag, event.value))
         except (ValueError, KeyError, IndexError):
             raise TextError(f'"{event.value:.60}" is no {short}', *_numbers(event.start_mark)) from None
-        raise TextError(f"the tag {tag} has no place here: remove it", *_numbers(event.start_mark))
+        what = f"the tag {tag} has no place here: remove it" if event.tag else f"{event.value} must be in quotes"
+        raise TextError(what, *_numbers(event.start_mark))
 
     def _text(self, event: Any) -> Text:
         first = event.start_mark.line + 1
