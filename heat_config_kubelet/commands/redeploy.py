@@ -6,33 +6,21 @@ import argparse
 
 from ..store import DELIVERED, DONE, HOOK, PENDING, UNSENT, Entry, Store
 from ..values import KUBELET_GROUP
-from .change import (
-    VANISHED,
-    Change,
-    Planned,
-    RefusedError,
-    carry_out,
-    chosen,
-    known_by,
-    last_reason,
-    refuse_gone,
-    what_heat_does,
-    why_never_signalled,
-)
+from . import change
 
 
 def main(given: argparse.Namespace) -> int:
     """Have a deployment run again; gives the exit status. Raises AgentError."""
-    return carry_out(given, lambda store: _look(given, store), _outcome)
+    return change.carry_out(given, lambda store: _look(given, store), _outcome)
 
 
-def _look(given: argparse.Namespace, store: Store) -> Planned:
-    entry = chosen(given.deployment, store)
+def _look(given: argparse.Namespace, store: Store) -> change.Planned:
+    entry = change.chosen(given.deployment, store)
     deployment = entry.deployment
-    refuse_gone(entry, store, "run again")
-    why = _why_not(entry) or (why_never_signalled(entry) if given.signal else "")
+    change.refuse_gone(entry, store, "run again")
+    why = _why_not(entry) or (change.why_never_signalled(entry) if given.signal else "")
     if why:
-        raise RefusedError(f"{deployment.identity} is not run again: {why}")
+        raise change.RefusedError(f"{deployment.identity} is not run again: {why}")
     quiet = not (given.signal or _heat_waits(entry))
     will = [_what_runs(entry, store), *_what_is_signalled(entry, quiet=quiet)]
 
@@ -41,7 +29,7 @@ def _look(given: argparse.Namespace, store: Store) -> Planned:
             _remove_marks(given, entry)
         opened.start_again(entry, now, quiet=quiet)
 
-    return Planned(Change("redeploy", str(deployment.identity), deployment.id, tuple(will)), apply)
+    return change.Planned(change.Change("redeploy", str(deployment.identity), deployment.id, tuple(will)), apply)
 
 
 def _why_not(entry: Entry) -> str:
@@ -82,13 +70,13 @@ def _what_runs(entry: Entry, store: Store) -> str:
 
 
 def _what_is_signalled(entry: Entry, *, quiet: bool) -> list[str]:
-    if why_never_signalled(entry):
+    if change.why_never_signalled(entry):
         return []
     if quiet:
         return ["Heat has its result and is not told the new one (--signal tells it)."]
     if _heat_waits(entry):
         return ["Heat still waits for it, and is told the new result."]
-    return ["Heat is told the new result.", what_heat_does(entry.deployment)]
+    return ["Heat is told the new result.", change.what_heat_does(entry.deployment)]
 
 
 def _remove_marks(given: argparse.Namespace, entry: Entry) -> None:
@@ -100,14 +88,14 @@ def _remove_marks(given: argparse.Namespace, entry: Entry) -> None:
         mark(folder, entry.deployment.id).unlink(missing_ok=True)
 
 
-def _outcome(store: Store, change: Change) -> tuple[bool, str] | None:
-    entry = known_by(change.id, store)
+def _outcome(store: Store, asked: change.Change) -> tuple[bool, str] | None:
+    entry = change.known_by(asked.id, store)
     if entry is None:
-        return VANISHED
+        return change.VANISHED
     if entry.state != DONE or entry.signal == PENDING:
         return None
     if entry.result is None or entry.result.status_code:
-        return False, f"{change.name}: failed: {last_reason(entry) or entry.answer}"
+        return False, f"{asked.name}: failed: {change.last_reason(entry) or entry.answer}"
     if entry.signal == UNSENT:
-        return True, f"{change.name}: succeeded"
-    return entry.signal == DELIVERED, f"{change.name}: succeeded; signal {entry.signal}: {entry.answer}"
+        return True, f"{asked.name}: succeeded"
+    return entry.signal == DELIVERED, f"{asked.name}: succeeded; signal {entry.signal}: {entry.answer}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -425,3 +427,18 @@ def test_a_dropped_signal_is_named_in_what_is_said(case: Case) -> None:
     case.node.work()
     assert case.node.entries["a"].signal == DROPPED
     assert case.do("resend", "deploy") == 0 and "So far: dropped: expired: 403" in case.out
+
+
+def test_nothing_that_is_heavy_is_imported_before_it_is_needed(ran: Case) -> None:
+    """A person waits for the question."""
+    heavy = ["requests", "yaml", "keystoneauth1", "heat_config_kubelet.loop", "heat_config_kubelet.doctor"]
+    for command, name in (("resend", "deploy"), ("redeploy", "deploy"), ("restart", "web"), ("forget", "deploy")):
+        program = (
+            "import sys; from heat_config_kubelet import cli; "
+            f"status = cli.main(['--settings', {str(ran.settings_file)!r}, {command!r}, {name!r}]); "
+            f"print(status, [name for name in {heavy} if name in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        assert done.stdout == ("1 []\n" if command == "forget" else "2 []\n"), done.stderr
