@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .deployments import read
 from .errors import DamagedStoreError, MetadataError, StoreError
@@ -238,6 +239,27 @@ class Store:
             raise DamagedStoreError(f"{path}: {error}", hint="the next pass begins a new one") from error
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from error
+        return store
+
+    @classmethod
+    def open_unwritable(cls, path: Path) -> Store:
+        """Open a store on a disk that is full or read-only, where SQLite makes none of the files it needs for `open`.
+
+        Raises StoreError, also where there is a log beside it that would have to be read first.
+        """
+        log = Path(f"{path}-wal")
+        try:
+            if log.exists() and log.stat().st_size:
+                raise StoreError(f"{path}: what was written last is in {log.name}, which cannot be read now")
+            where = f"file:{quote(str(path))}?mode=ro&immutable=1"  # sqlite.org/uri.html
+            store = cls(sqlite3.connect(where, uri=True, isolation_level=None), path)
+            try:
+                store._prepare()
+            except BaseException:
+                store.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{path}: {error}") from error
         return store
 
     def _prepare(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..errors import AgentError, StoreError
+from ..errors import AgentError, DamagedStoreError, StoreError
 from ..settings import Settings
 from ..store import Entry, Event, PodRow, Store
 
@@ -29,7 +29,7 @@ class NodeView:
 
     settings: Settings
     problems: dict[str, str] = field(default_factory=dict)
-    """By part (store, manifests, kubelet), why it could not be seen."""
+    """By part (store, manifests, kubelet), why it could not be seen; disk: why the store can only be read."""
     store_error: AgentError | None = None
     """Why the store cannot be read, once it was asked for; None where it can."""
 
@@ -37,7 +37,7 @@ class NodeView:
     def store(self) -> Store | None:
         """The store, open and sound; None where it cannot be read."""
         try:
-            store = Store.open(self.settings.store_file, create=False)
+            store = self._opened()
             try:
                 store.check()
             except BaseException:
@@ -50,6 +50,21 @@ class NodeView:
             self.store_error = StoreError(f"{self.settings.store_file}: {error}")
         self.problems["store"] = str(self.store_error)
         return None
+
+    def _opened(self) -> Store:
+        file = self.settings.store_file
+        try:
+            return Store.open(file, create=False)
+        except DamagedStoreError:
+            raise
+        except StoreError as error:
+            if not file.exists():
+                raise
+            with contextlib.suppress(StoreError):
+                store = Store.open_unwritable(file)
+                self.problems["disk"] = f"the store can only be read: {error}"
+                return store
+            raise
 
     def close(self) -> None:
         """Let go of the store."""

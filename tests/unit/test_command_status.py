@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from fake_node import NEVER_PULL, NEVER_READY, Node
 from lab import expected
 from support import pod_map, raw_entry
 
-from heat_config_kubelet.errors import KubeletError
+from heat_config_kubelet.errors import KubeletError, StoreError
 from heat_config_kubelet.signals import Answer, AnswerKind
 from heat_config_kubelet.store import Store
 
@@ -207,6 +209,39 @@ def test_a_store_with_a_damaged_page_is_told(healthy: Commanded) -> None:
     assert ran.status == 1 and "Traceback" not in ran.err and "the next pass begins a new one" in ran.err
     assert "shop" in ran.out and "unknown" in ran.out
     node.other = sqlite3.connect(":memory:")  # type: ignore[assignment]
+
+
+_IMPORTS = """
+import sys
+from heat_config_kubelet import cli
+cli.main(sys.argv[1:])
+heavy = {"requests", "yaml", "keystoneauth1", "kubernetes", "heat_config_kubelet.loop", "heat_config_kubelet.schema"}
+print("imported:", *sorted(heavy & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("command", ["status", "pods", "config"])
+def test_nothing_heavy_is_imported_where_no_pod_is_asked_for(case: Commanded, command: str) -> None:
+    case.node.collect(raw_entry("id-1", resource="job", group="script", config="exit 0"))
+    case.node.work()
+    text = case.settings_file.read_text()
+    case.settings_file.write_text(text.replace(f"manifest_dir = {case.node.folder}\n", ""))
+    call = [sys.executable, "-c", _IMPORTS, "--settings", str(case.settings_file), command]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "imported:", done.stderr
+
+
+def test_a_disk_that_cannot_be_written_is_said_and_the_store_is_read(
+    healthy: Commanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path, **_: object) -> Store:
+        raise StoreError(f"{path}: disk I/O error", hint="is there room, and may it be written?")
+
+    healthy.node.close()
+    monkeypatch.setattr(Store, "open", fails)
+    ran = healthy.run("status")
+    expected.check("status/disk-full", ran.out + ran.err)
+    assert ran.status == 2
 
 
 # --- waiting and watching

@@ -446,6 +446,26 @@ def test_old_entries_and_events_are_pruned_and_nothing_else(store: Store) -> Non
     assert len(store.events("b")) == 5000 and store.events("b")[-1].text == "5099"
 
 
+# --- a disk that cannot be written
+
+
+def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a store?#%.sqlite"
+    with contextlib.closing(Store.open(path)) as store:
+        take_in(store, source(raw_entry("a")))
+        with pytest.raises(StoreError, match=r"what was written last is in .*-wal, which cannot be read now"):
+            Store.open_unwritable(path)
+    before = sorted(tmp_path.iterdir())
+    with contextlib.closing(Store.open_unwritable(path)) as store:
+        assert only(store.entries()).deployment.id == "a"
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            store.put("a", "b")
+    assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(StoreError):
+        Store.open_unwritable(tmp_path / "none")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 # --- manifests
 
 
