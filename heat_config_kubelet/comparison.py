@@ -23,7 +23,8 @@ from .strict_yaml import documents
 from .values import KUBELET_GROUP, Identity, Pod, PodKey, PodStatus
 from .wanted import wanted_pods
 
-SAME, DIFFERS, MISSING, NOT_WANTED = "same", "differs", "missing", "not wanted"
+WANTED, NOT_WANTED, KEPT = "wanted", "not wanted", "kept"
+SAME, DIFFERS, MISSING = "same", "differs", "missing"
 FOREIGN, ENDING, STARTING, UNKNOWN, NONE = "foreign", "ending", "starting", "unknown", "none"
 
 _ANEW = '"heat-config-kubelet resume" has it written anew'
@@ -38,7 +39,8 @@ class PodDifference:
     same: bool
     """Whether what runs is what was written, and what was written is what is wanted."""
     wanted: str
-    """wanted, not wanted, or unknown: the store cannot be read."""
+    """wanted, not wanted, kept (what was written before stays: the config cannot be run, or the action has none), or
+    unknown: the store cannot be read."""
     written: str
     """same, differs, missing, foreign (the file of that name of a pod is not ours), none (rightly), or unknown."""
     running: str
@@ -102,6 +104,7 @@ class _Comparison:
         self._rows = {row.key: row for row in sides.rows}
         self._files = _Files(sides.files or ())
         self._plan = self._planned()
+        self._going = {row.key for row in self._plan.remove}
         self._owners: dict[Identity, Entry | None] = {}
         for entry in sides.entries:
             identity = entry.deployment.identity
@@ -141,8 +144,8 @@ class _Comparison:
         by_key = {pod.key: pod for pod in wanted or ()}
         pods = tuple(
             _PodComparison(
-                self._sides, key, by_key.get(key), wanted is not None, self._rows.get(key), identity, blanker
-            ).difference(self._files)
+                self._sides, key, by_key.get(key), self._word(key, by_key, identity, wanted is None), identity, blanker
+            ).difference(self._files, self._rows.get(key))
             for key in keys
         )
         if faults:  # what ran before goes on running: no side is wrong, but none is what is wanted
@@ -162,6 +165,14 @@ class _Comparison:
             why=tuple(why),
             pods=pods,
         )
+
+    def _word(self, key: PodKey, wanted: Mapping[PodKey, Pod], identity: Identity, unknown: bool) -> str:
+        if key in wanted:
+            return WANTED
+        row = self._rows.get(key)
+        if row and row.identity == identity and row.phase != REMOVING and key not in self._going:
+            return KEPT
+        return UNKNOWN if unknown else NOT_WANTED
 
     def _wanted(self, owner: Entry | None) -> tuple[tuple[Pod, ...] | None, tuple[str, ...]]:
         """Give the pods that are wanted, None where nobody can say, and why they cannot be had."""
@@ -195,41 +206,41 @@ class _Files:
 
 
 class _PodComparison:
-    """One pod; `judged` says whether it is known what is wanted."""
+    """One pod; `word` says whether it is wanted."""
 
     def __init__(
         self,
         sides: Sides,
         key: PodKey,
         wanted: Pod | None,
-        judged: bool,
-        row: PodRow | None,
+        word: str,
         identity: Identity,
         blanker: Blanker,
     ) -> None:
         self._sides = sides
         self._key = key
         self._wanted = wanted
-        self._judged = judged
-        self._row = row if row and row.identity == identity else None
+        self._word = word
+        self._row: PodRow | None = None
         self._identity = identity
         self._blanker = blanker
         self._why: list[str] = []
         self._texts: list[str] = []
 
-    def difference(self, files: _Files) -> PodDifference:
+    def difference(self, files: _Files, row: PodRow | None) -> PodDifference:
+        """Compare its sides; `row` is what the store knows of a manifest of its name, whose-ever."""
+        self._row = row if row and row.identity == self._identity else None
         found = self._found(files)
         foreign = files.foreign.get(self._key, [])
         manifest = self._manifest(found) if found else None
         written = self._written(found, foreign, manifest)
         running = self._running(found, manifest)
-        wanted = UNKNOWN if not self._judged else "wanted" if self._wanted else NOT_WANTED
         uid = found.mark.uid if found and found.mark else self._row.uid if self._row else ""
         text = "".join(self._texts)
         return PodDifference(
             pod=str(self._key),
-            same=wanted != UNKNOWN and {written, running} <= {SAME, NONE},
-            wanted=wanted,
+            same=self._word != UNKNOWN and {written, running} <= {SAME, NONE},
+            wanted=self._word,
             written=written,
             running=running,
             file=found.file if found else foreign[0].file if foreign else self._row.file if self._row else "",
@@ -273,8 +284,10 @@ class _PodComparison:
         changed = bool(self._row and self._row.file_hash and found.file_hash != self._row.file_hash)
         if changed or not found.ours:
             self._why.append(f"written: {found.file} was changed by hand since the agent wrote it; {_ANEW}")
-        if not self._judged:
-            return DIFFERS if changed else UNKNOWN
+        if self._word in (UNKNOWN, KEPT) and not changed:
+            return SAME if self._word == KEPT else UNKNOWN
+        if self._word in (UNKNOWN, KEPT):
+            return DIFFERS
         if self._wanted is None:
             self._why.append(f"written: {found.file} is there, and the pod is not wanted any more")
             return DIFFERS
@@ -292,7 +305,7 @@ class _PodComparison:
             self._why.append(f"written: the file {each.file}, which is not ours, has a pod of that name")
         if self._row and self._row.phase == REMOVING:
             self._why.append("written: its manifest was removed, its pod is being ended")
-        if self._wanted is None:
+        if self._wanted is None and self._word != KEPT:
             return NONE
         if foreign:
             return FOREIGN
@@ -340,7 +353,7 @@ class _PodComparison:
 
     def _without_file(self, status: PodStatus | None) -> str:
         if status is None:
-            if self._wanted is not None:
+            if self._word in (WANTED, KEPT):
                 self._why.append("running: not there")
                 return MISSING
             return ENDING if self._row and self._row.phase == REMOVING else NONE

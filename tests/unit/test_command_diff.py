@@ -173,6 +173,23 @@ def test_a_config_that_was_refused_keeps_what_ran(healthy: Commanded) -> None:
     assert ran.status == 1
 
 
+def test_an_action_without_a_tool_keeps_what_ran(case: Commanded) -> None:
+    def component(action: str, entry_id: str) -> dict[str, Any]:
+        config = {"configs": [{"actions": ["CREATE"], "tool": "kubelet", "config": json.dumps(pod_map("web"))}]}
+        return raw_entry(entry_id, group="component", action=action, config=config, created=f"2026-{entry_id}")
+
+    case.node.collect(component("CREATE", "11-01"))
+    case.node.work()
+    case.node.collect(component("UPDATE", "11-02"))
+    case.node.work()
+    ran = case.run("diff")
+    assert (ran.status, ran.out) == (0, "shop/deploy UPDATE: the same\n  pod default/web: the same\n")
+    assert pods(case.run("diff", "-o", "json"))["web"]["wanted"] == "kept"
+    case.node.file("web").unlink()
+    ran = case.run("diff")
+    assert ran.status == 1 and "pod default/web: kept; written: missing; running: missing" in ran.out
+
+
 def test_a_newer_config_that_is_not_written_yet(healthy: Commanded) -> None:
     healthy.node.collect(
         raw_entry("id-9", resource="front", action="UPDATE", config=pod_map("web", "registry.example/app:2"))
