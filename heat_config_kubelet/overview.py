@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .container_faults import said, shortened
 from .errors import PodError
 from .manifest_dir import Found
 from .plan import owner_of
@@ -132,6 +131,8 @@ def why_not_ready(status: PodStatus | None) -> str:
     """Say, for a person, why a pod is not ready now; its texts are the kubelet's and not yet blanked."""
     if status is None:
         return "the kubelet does not show it"
+    from .container_faults import shortened  # `run` makes no such texts
+
     if status.reason:
         return ": ".join(filter(None, (status.reason, shortened(status.message))))
     told = [_told(each) for each in status.containers if not _is_fine(each)]
@@ -150,6 +151,8 @@ def _is_fine(container: ContainerStatus) -> bool:
 
 
 def _told(container: ContainerStatus) -> str:
+    from .container_faults import said
+
     kind = "init container" if container.init else "container"
     if container.state is ContainerState.RUNNING:
         return f'{kind} "{container.name}" ' + ("is still running" if container.init else "runs, but is not ready")
