@@ -298,8 +298,15 @@ def _tables(file: Path) -> str:
     """Every table of the store, a line of JSON for each row; by name, what is secret is left out."""
     if not file.exists():
         return "(there is no store)\n"
+    try:
+        return _rows(file, "mode=ro")
+    except sqlite3.OperationalError as error:  # SQLite writes beside a file that it only reads, if it can
+        return f"({error}; read as it is on the disk, without its log)\n" + _rows(file, "mode=ro&immutable=1")
+
+
+def _rows(file: Path, how: str) -> str:
     lines = []
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True)) as db:
         db.row_factory = sqlite3.Row
         lines.append(json.dumps({"user_version": db.execute("PRAGMA user_version").fetchone()[0]}))
         tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,22 @@ def test_a_broken_store_hides_nothing_else(person: Commanded) -> None:
     assert "file is not a database" in found["store.json"] and "the last line" in found["logs/loop.log"]
     assert any(name.startswith("manifests/heat-web") for name in found)
     assert [name for name, text in found.items() if IN_ENV in text] == [], "manifests still tell what is secret"
+
+
+def test_a_store_on_a_read_only_disk_is_packed(person: Commanded, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_of_secrets(person)
+    person.node.other.fold()
+    connect = sqlite3.connect
+
+    def read_only(where: Any, **how: Any) -> sqlite3.Connection:
+        if "mode=ro" in str(where) and "immutable" not in where:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(where, **how)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    assert person.run("collect", "-o", "report.tar.gz").status == 0
+    found = members(Path("report.tar.gz"))["store.json"]
+    assert found.startswith("(unable to open database file; read as it is") and '"table": "entry", "rows": 3' in found
 
 
 def test_without_anything_there_is_still_a_report(person: Commanded) -> None:
