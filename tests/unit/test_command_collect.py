@@ -147,7 +147,7 @@ def test_a_store_on_a_read_only_disk_is_packed(person: Commanded, monkeypatch: p
     person.node.other.fold()
     connect = sqlite3.connect
 
-    def read_only(where: Any, **how: Any) -> sqlite3.Connection:
+    def read_only(where: Any, **how: Any) -> Any:
         if "mode=ro" in str(where) and "immutable" not in where:
             raise sqlite3.OperationalError("unable to open database file")
         return connect(where, **how)
