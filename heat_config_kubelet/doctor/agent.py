@@ -239,7 +239,7 @@ def _signal(entry: Entry, node: Node, now: float) -> Iterator[Finding]:
         yield _expired(name, deployment.transport, expiry, "its result cannot be delivered any more")
     elif entry.signal == PENDING and entry.attempts:
         yield error(
-            f"{name}: the signal waits since {_at(entry.decided_at or now)}, {entry.attempts} attempts; the last: "
+            f"{name}: the signal waits since {_at(entry.decided_at or now)}, attempts: {entry.attempts}; the last: "
             f"{entry.answer or 'no answer'}",
             why="the stack stays IN_PROGRESS until Heat has it; the agent goes on trying by itself",
             mend="see what doctor says of endpoints; it arrives by itself once the endpoint answers",

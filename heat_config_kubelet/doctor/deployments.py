@@ -12,7 +12,7 @@ from ..secrets import Blanker
 from ..store import DONE, REMOVING, WANTED, Entry, PodRow
 from ..values import KUBELET_GROUP, ContainerState, ContainerStatus, PodStatus
 from .advice import mend
-from .finding import Finding, error, warning
+from .finding import Finding, error, note, warning
 from .node import Node
 
 _NEW_SECONDS = 10.0
@@ -53,8 +53,10 @@ def pods(node: Node) -> Iterator[Finding]:
     for row in rows:
         entry = _entry_of(node, row)
         old = node.now() - row.since > _NEW_SECONDS
-        reason = _trouble(node, row, by_uid.get(row.uid), old)
+        status = by_uid.get(row.uid)
+        reason = _trouble(node, row, status, old)
         if not reason:
+            yield from _ended_before(row, status)
             continue
         told = _blanker(node, entry).text(reason) if entry else reason
         undecided = entry is not None and entry.state != DONE
@@ -66,6 +68,17 @@ def pods(node: Node) -> Iterator[Finding]:
             else "it was well when Heat was told of it; Heat does not learn of what happens later",
             mend=mend(told, str(row.identity)),
         )
+
+
+def _ended_before(row: PodRow, status: PodStatus | None) -> Iterator[Finding]:
+    for container in status.containers if status else ():
+        if faults.failed_before(container):
+            yield note(
+                f'pod {row.key} of {row.identity}: container "{container.name}" runs, but has been restarted: '
+                f"{container.restart_count}; it last ended with code {container.last_exit_code}",
+                why="it may end again; Heat does not learn of it",
+                mend=f"see what it said: heat-config-kubelet logs {row.identity} --previous",
+            )
 
 
 def _entry_of(node: Node, row: PodRow) -> Entry | None:

@@ -271,7 +271,9 @@ def certificates(node: Node) -> Iterator[Finding]:
             yield error(
                 f"{wanted[name]} is not by {access.ca}",
                 why="the agent and the kubelet do not trust each other",
-                mend=anew,
+                mend=anew
+                if wanted[name] in (ours.server, ours.client)
+                else f"take client_cert and client_key out of [kubelet] in {node.settings.file}: ours is found without",
             )
 
 

@@ -51,7 +51,8 @@ def _several(folder: Path, files: Sequence[Found]) -> Iterator[Finding]:
             by_key.setdefault(found.key, []).append(found)
     for key, same in by_key.items():
         if len(same) > 1:
-            foreign = [found for found in same if not found.ours] or same[1:]
+            by_length = sorted(same, key=lambda found: (len(found.file), found.file))  # copies get longer names
+            foreign = [found for found in by_length if not found.ours][0 if any(found.ours for found in same) else 1 :]
             names = ", ".join(found.file for found in same)
             yield error(
                 f"{folder}: pod {key} is in {len(same)} files: {names}",

@@ -691,7 +691,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "a backup copy of somebody's manifest lies beside it",
     check="manifests",
     cause=r"pod default/copied is in 2 files: copied\.json, copied\.json~",
-    mend=r"remove the one too many, a copy perhaps: rm \S+copied\.json \S+copied\.json~",
+    mend=r"remove the one too many, a copy perhaps: rm \S+copied\.json~$",
 )
 def _(sick: SickNode) -> Iterator[None]:
     with _foreign(sick, "copied", "copied.json"), _foreign(sick, "copied", "copied.json~"):
@@ -918,7 +918,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "signal-waits",
     "Heat answers with an error of its own",
     check="signals",
-    cause=r"lab/late, CREATE: the signal waits since \S+, \d+ attempts; the last: POST \S+: 503",
+    cause=r"lab/late, CREATE: the signal waits since \S+, attempts: \d+; the last: POST \S+: 503",
     mend=r"it arrives by itself once the endpoint answers",
 )
 def _(sick: SickNode) -> Iterator[None]:

@@ -54,11 +54,17 @@ def look(sick: SickNode, fault: Fault) -> Told:
     """Ask all three on a node that has the fault; again while doctor does not name it, for some seconds."""
     end = time.monotonic() + _SECONDS
     while True:
-        status, doctor = (sick.node.agent(command).stdout for command in ("status", "doctor"))
-        show = sick.node.agent("show", f"lab/{fault.name}").stdout if fault.entry else ""
+        status, doctor = _said(sick, "status"), _said(sick, "doctor")
+        show = _said(sick, "show", f"lab/{fault.name}") if fault.entry else ""
         told = Told(fault, status, show, doctor)
         if told.finding[0] or time.monotonic() > end:
             return told
+
+
+def _said(sick: SickNode, *command: str) -> str:
+    """All that a command writes, as a person sees it."""
+    done = sick.node.agent(*command)
+    return f"{done.stdout}\n{done.stderr}" if done.stderr else done.stdout
 
 
 def table(rows: Iterable[Told]) -> str:

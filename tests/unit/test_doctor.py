@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import START, raw_entry, source, take_in
+from support import START, identity, make_row, raw_entry, source, take_in
 
 from heat_config_kubelet import pki
 from heat_config_kubelet.doctor import (
@@ -33,9 +33,10 @@ from heat_config_kubelet.doctor.node import Node, Runtime
 from heat_config_kubelet.doctor.processes import Process, Ran, processes, run, variables
 from heat_config_kubelet.doctor.table import CHECKS, examined
 from heat_config_kubelet.kubelet_config import Machine, write_kubelet_config
+from heat_config_kubelet.pods import pods_of
 from heat_config_kubelet.settings import Settings
 from heat_config_kubelet.store import APPLIED, DOUBTFUL, DROPPED, PENDING, Store
-from heat_config_kubelet.values import Result
+from heat_config_kubelet.values import ContainerState, ContainerStatus, PodStatus, Result
 from heat_config_kubelet.wake import Wake
 
 GIB = 1024**3
@@ -619,6 +620,7 @@ def test_manifests_that_are_not_as_they_were_written(bench: Bench) -> None:
         (bench.folder / "manifests" / name).write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: twin}\n")
     several, bad = manifest_files.manifests(bench.node())
     assert "pod default/twin is in 2 files: a.yaml, b.yaml" in several.what
+    assert several.mend.endswith(f"rm {bench.folder}/manifests/b.yaml")
     assert "broken.yaml: holds no pod" in bad.what and bad.level == "warning"
 
 
@@ -660,3 +662,59 @@ def test_releases_of_python_and_os_collect_config(bench: Bench, monkeypatch: pyt
     assert only(machine.versions(bench.node(), (3, 9))).what == "Python 3.9"
     monkeypatch.setattr(metadata, "version", lambda _: "13.0.0")
     assert only(machine.versions(bench.node())).what == "os-collect-config is 13.0"
+
+
+def pod_status(**container: Any) -> PodStatus:
+    base = ContainerStatus(
+        name="c",
+        init=False,
+        image="app:1",
+        image_id="sha256:1",
+        container_id="1",
+        ready=True,
+        restart_count=0,
+        state=ContainerState.RUNNING,
+    )
+    return PodStatus(
+        uid="u",
+        namespace="default",
+        name="web-node",
+        annotations={},
+        phase="Running",
+        reason="",
+        message="",
+        ready=True,
+        sandbox_ready=True,
+        pod_ip="",
+        host_ip="",
+        restart_policy="Always",
+        containers=(replace(base, **container),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("container", "level", "words"),
+    [
+        ({}, "", ""),
+        ({"restart_count": 3, "last_exit_code": 9}, "note", "has been restarted: 3; it last ended with code 9"),
+        ({"ready": False}, "error", 'container "c" runs, but is not ready'),
+        ({"state": ContainerState.TERMINATED, "exit_code": 9}, "error", 'container "c" exited with code 9'),
+        (
+            {"state": ContainerState.WAITING, "reason": "ImagePullBackOff", "message": "no route"},
+            "error",
+            "image app:1 cannot be pulled (ImagePullBackOff): no route",
+        ),
+    ],
+)
+def test_pods_that_do_not_run_as_they_did(bench: Bench, container: Any, level: str, words: str) -> None:
+    entry(bench, signal="delivered")
+    store = bench.store()
+    (pod,) = pods_of(raw_entry("one")["config"], identity=identity())
+    store.put_pod(make_row(pod, identity(), uid="u"))
+    store.close()
+    bench.now += 100
+    node = bench.node()
+    node.view.__dict__["statuses"] = (pod_status(**container),)
+    found = list(deployments.pods(node))
+    assert [finding.level for finding in found] == ([level] if level else [])
+    assert all(words in finding.what for finding in found)
