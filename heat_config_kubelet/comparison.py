@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import PodError
+from .image_names import same_image
 from .manifest_dir import MARK, Found
 from .overview import why_not_ready
 from .plan import Plan, make_plan, owner_of
@@ -379,30 +380,6 @@ class _PodComparison:
         self._why.append("running: not the containers and images that were written")
         self._texts.append(_diff("written", self._blanked(_named(wanted)), "running", self._blanked(_named(runs))))
         return DIFFERS
-
-
-def same_image(written: str, running: str) -> bool:
-    """Whether the image that the runtime names can be the one that a manifest names, which may leave out parts.
-
-    A runtime that knows an image by its digest alone names that.
-    """
-    if not running or running.startswith("sha256:"):
-        return True
-    return _whole_image(written) == _whole_image(running)
-
-
-def _whole_image(image: str) -> str:
-    """Give an image's name with what is left out of it (distribution/reference, ParseNormalizedNamed)."""
-    name, _, digest = image.partition("@")
-    first, slash, rest = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost"):
-        name = f"docker.io/{name if slash else f'library/{name}'}"
-    else:
-        name = f"{'docker.io' if first == 'index.docker.io' else first}/{rest}"
-    if digest:
-        path, colon, tag = name.rpartition(":")
-        return f"{path if colon and '/' not in tag else name}@{digest}"
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def _containers(manifest: Mapping[str, Any]) -> dict[bool, dict[str, str]]:

@@ -15,8 +15,8 @@ from fake_node import NEVER_PULL
 from lab import expected
 from support import pod_map, raw_entry
 
-from heat_config_kubelet.comparison import same_image
 from heat_config_kubelet.errors import KubeletError
+from heat_config_kubelet.image_names import same_image
 from heat_config_kubelet.kubelet_api import KubeletApi
 
 
