@@ -6,9 +6,11 @@ side by side, and none is cancelled for another's failure before the node has se
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from lab import images
 from lab.node import free_ports
 from lab.progress import Progress
 from lab.receiver import Receiver
+
+from heat_config_kubelet.validation.files import Given, judge_files
 
 from .conftest import SITE, Nodes, site_on
 
@@ -225,6 +229,23 @@ def template_of(every: Mapping[str, Any], server: str) -> dict[str, Any]:
 def test_what_is_found_by_reading_names_the_field_and_the_mend(failures: Failures, name: str) -> None:
     assert failures.statuses[name] == "CREATE_FAILED"
     assert re.fullmatch(CHECKED[name], failures.reason(name)), failures.of(name)
+
+
+def test_validate_finds_the_same_in_the_template_before() -> None:
+    """But for what another stack has taken; the group's name, which may be another hook's, is warned of."""
+    with Receiver() as registry:
+        text = json.dumps(template_of(configs(80, registry), "server"))
+    (report,) = judge_files([Given("template.json", Path("template.json"), text)], {}, "node")
+    found: dict[str, list[str]] = {}
+    for each in report.findings:
+        if each.severity == "error":
+            message = re.sub(r" \(line \d+ of the text\)$", "", each.message)
+            found.setdefault(each.resource.removesuffix("-config"), []).append(message)
+    assert found.keys() == CHECKED.keys() - {"taken", "group"}
+    for name, messages in found.items():
+        assert any(re.fullmatch(CHECKED[name], message) for message in messages), (name, messages)
+    (warning,) = (each.message for each in report.findings if each.field == "group")
+    assert 'did you mean "kubelet"?' in warning
 
 
 @pytest.mark.parametrize("name", TRIED)
