@@ -78,5 +78,7 @@ def table(rows: Iterable[Told]) -> str:
 
 
 def _cell(text: str) -> str:
+    """A text as a cell: without the names of the node's own folder, and of what is the same in every signal's URL."""
+    text = re.sub(r"/tmp/[a-z]+-[^/\s]+", "NODE", re.sub(r"(https?://[^/\s]+/)\S+(/resources/)", r"\1…\2", text))
     text = console.one_line(text).replace("|", "\\|")
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
