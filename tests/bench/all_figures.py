@@ -9,7 +9,7 @@ from heatlab import templates
 from lab.node import LabNode
 from lab.receiver import Receiver
 
-from . import agents, images, measure, with_heat
+from . import agents, answers, images, measure, with_heat
 from .figures import Cell, Figure, at_most, at_most_beyond, at_most_ratio
 from .heat_agents import chain
 from .with_heat import Cloud
@@ -24,6 +24,7 @@ def figures(node: LabNode, receiver: Receiver, cloud: Cloud, pair: tuple[str, st
     """
     yield _pass_of_one(node)
     yield from _pass_of_fifty(node)
+    yield from _answers(node)
     for count in (1, 10):
         yield _start(node, count)
     yield _to_signal(node, receiver)
@@ -61,6 +62,27 @@ def _pass_of_fifty(node: LabNode) -> Iterator[tuple[Figure, Runs]]:
 
     yield wall, (ours, theirs)
     yield cpu, ()
+
+
+def _answers(node: LabNode) -> Iterator[tuple[Figure, Runs]]:
+    found = {
+        command: Figure(
+            f"commands answer, {answers.COUNT} deployments: {' '.join(command)}",
+            "s",
+            f"≤ {answers.GOAL} s",
+            at_most(answers.GOAL),
+        )
+        for command in answers.COMMANDS
+    }
+    first, *others = found.values()
+
+    def take() -> None:
+        for command, seconds in answers.answers(node).items():
+            found[command].ours.append(seconds)
+
+    yield first, (take,)
+    for each in others:
+        yield each, ()
 
 
 def _start(node: LabNode, count: int) -> tuple[Figure, Runs]:
