@@ -5,13 +5,13 @@ from __future__ import annotations
 import configparser
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..commands.console import duration
 from ..errors import AgentError, DamagedStoreError, SettingsError, StoreError
 from ..metadata import read_sources, source_files
+from ..overview import moment
 from ..settings import Settings, from_parser
 from ..signals import CFN_SIGNAL, url_expiry
 from ..store import APPLIED, DONE, DOUBTFUL, DROPPED, HOOK, PENDING, REFUSED, Entry, Store
@@ -128,7 +128,7 @@ def store(node: Node) -> Iterator[Finding]:
         )
     for left in sorted(file.parent.glob(f"{file.name}.damaged-*[0-9]")):
         yield note(
-            f"{left}: a store that was damaged, set aside at {_at(float(left.name.rpartition('-')[2]))}",
+            f"{left}: a store that was damaged, set aside at {moment(float(left.name.rpartition('-')[2]))}",
             why="results that were not yet signalled then are lost; the pods were taken over",
             mend=f"rm {left}* once nobody needs it",
         )
@@ -174,7 +174,7 @@ def loop(node: Node) -> Iterator[Finding]:
             return
     else:
         yield error(
-            f"something is pending since {_at(since)}, and no loop works on it",
+            f"something is pending since {moment(since)}, and no loop works on it",
             why="no pod is written, followed or signalled",
             mend=(f"systemctl restart {_path_of(node)}" if node.systemd else "heat-config-kubelet resume")
             + f"; if it ends again: {_log_of(node, wake)}",
@@ -239,7 +239,7 @@ def _signal(entry: Entry, node: Node, now: float) -> Iterator[Finding]:
         yield _expired(name, deployment.transport, expiry, "its result cannot be delivered any more")
     elif entry.signal == PENDING and entry.attempts:
         yield error(
-            f"{name}: the signal waits since {_at(entry.decided_at or now)}, attempts: {entry.attempts}; the last: "
+            f"{name}: the signal waits since {moment(entry.decided_at or now)}, attempts: {entry.attempts}; the last: "
             f"{entry.answer or 'no answer'}",
             why="the stack stays IN_PROGRESS until Heat has it; the agent goes on trying by itself",
             mend="see what doctor says of endpoints; it arrives by itself once the endpoint answers",
@@ -272,7 +272,7 @@ def _signal(entry: Entry, node: Node, now: float) -> Iterator[Finding]:
 def _expired(name: str, transport: str, expiry: float, what: str) -> Finding:
     longer = " or a longer [credential] auth_ttl in Keystone" if transport == CFN_SIGNAL else ""
     return error(
-        f"{name}: its pre-signed URL ({transport}) ends at {_at(expiry)}: {what}",
+        f"{name}: its pre-signed URL ({transport}) ends at {moment(expiry)}: {what}",
         why="Heat or Swift refuses the signal: the stack stays IN_PROGRESS until its timeout, then fails",
         mend="update the stack again, for a new URL; where deployments take that long: signal_transport: HEAT_SIGNAL "
         f"in the template{longer}",
@@ -286,7 +286,3 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _at(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

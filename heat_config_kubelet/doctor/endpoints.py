@@ -22,8 +22,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..commands.console import duration
+from ..overview import moment
 from ..pki import read_certificate
-from ..signals import CFN_SIGNAL, HEAT_SIGNAL, TEMP_URL_SIGNAL, ZAQAR_SIGNAL, system_cas
+from ..signals import CFN_SIGNAL, HEAT_SIGNAL, TEMP_URL_SIGNAL, ZAQAR_SIGNAL, shown_url, system_cas
 from ..store import DONE, HOOK, PENDING
 from . import processes
 from .collector_file import CollectorFile
@@ -218,14 +219,10 @@ def _environment_of(node: Node, pid: int, unit: str) -> Variables:
 
 
 def _bare(url: str) -> str:
-    """A URL without what is secret in it; "" where it is none."""
-    try:
-        parts = urlsplit(url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme in _PORTS and host else ""
+    """A URL without what is secret in it; "" where it is none to be asked."""
+    shown = shown_url(url)
+    parts = urlsplit(shown)
+    return shown if parts.scheme in _PORTS and parts.hostname else ""
 
 
 # --- files of CAs
@@ -256,7 +253,7 @@ def _ca_files(node: Node) -> Iterator[Finding]:
             continue
         if ends < node.now():
             yield error(
-                f"{setting} = {path}: the CA's certificate ended at {_at(ends)}",
+                f"{setting} = {path}: the CA's certificate ended at {moment(ends)}",
                 why="no connection that is to be verified by it can be made",
                 mend="put the CA's present certificate there",
             )
@@ -479,7 +476,3 @@ def _firewall(endpoint: Endpoint, to: str = "", proxy: bool = False) -> str:
 
 def _busy(endpoint: Endpoint) -> str:
     return f"ask the cloud's operator whether the service is well; try: curl -v {endpoint.place}"
-
-
-def _at(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..errors import KubeletError, KubeletRefusedError
 from ..kubelet_api import KubeletApi
 from ..kubelet_config import own_file, own_pki
 from ..kubelet_log import KubeletLog, last_lines
+from ..overview import moment
 from ..pki import RENEW_BEFORE, Certificate, read_certificate
 from .finding import Finding, error, warning
 from .node import Node
@@ -279,7 +279,7 @@ def certificates(node: Node) -> Iterator[Finding]:
 
 def _age(path: Path, certificate: Certificate, now: Callable[[], float], anew: str) -> Iterator[Finding]:
     left = certificate.not_after.timestamp() - now()
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", certificate.not_after.utctimetuple())
+    when = moment(certificate.not_after.timestamp())
     if left <= 0:
         yield error(f"{path}: ended at {when}", why="the agent and the kubelet no longer trust each other", mend=anew)
     elif left < RENEW_BEFORE.total_seconds() / 3:
