@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -152,6 +154,14 @@ def test_what_the_store_cannot_tell_is_not_seen(bench: Bench) -> None:
     report = examined(bench.node(), ["deployments", "signals", "store"])
     assert [each.check for each in report.findings] == ["store"]
     assert [each.check for each in report.unseen] == ["deployments", "signals"]
+
+
+def test_the_list_of_checks_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from heat_config_kubelet.cli import main; status = main(['doctor', '--list']);"
+        "sys.exit(status or any(name in sys.modules for name in ('requests', 'yaml', 'keystoneauth1', 'urllib3')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 # --- processes
