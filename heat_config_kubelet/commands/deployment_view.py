@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import PodError
-from ..manifests import row_of
 from ..overview import FAILED, WELL, DeploymentStatus, from_manifests, overview
 from ..plan import owner_of
 from ..secrets import BLANK, Blanker
@@ -143,6 +142,8 @@ def look(name: str, view: NodeView, now: float) -> Shown:
 
 
 def _without_store(name: str, view: NodeView) -> Shown:
+    from ..manifests import row_of
+
     rows = from_manifests(view.manifests, view.by_uid if view.manifests else None)
     if not rows and view.store_error:
         raise view.store_error

@@ -31,6 +31,8 @@ from .node_view import NodeView
 from .timeline import chosen
 
 _LOOK_SECONDS = 0.2
+_WAKE_SECONDS = 0.5
+"""A Ctrl-C that comes just as Python begins to wait is seen when the wait ends: no wait is for ever."""
 _PIECES = 256
 """So many pieces of logs may wait to be written before the kubelet's connections are held up."""
 
@@ -327,7 +329,10 @@ class _Logs:
             threading.Thread(target=read, args=(container,), daemon=True).start()
         left = self._shown = len(wanted)
         while left:
-            container, piece = pieces.get()
+            try:
+                container, piece = pieces.get(timeout=_WAKE_SECONDS)
+            except queue.Empty:
+                continue
             if piece is None:
                 self._writer.end(container)
                 left -= 1
