@@ -25,6 +25,10 @@ _GRACE_SECONDS = 30.0
 _SLOW_SECONDS = 120.0
 _STEADY = ("cfn", "heat", "heat_local")
 """Collectors that give the whole at every poll."""
+_CFN_POLICY = (
+    "Heat's default policy refuses POLL_SERVER_CFN since 2024.1: give the server software_config_transport: "
+    "POLL_SERVER_HEAT, POLL_TEMP_URL or ZAQAR_MESSAGE; else "
+)
 _HOOK_FOLDERS = ("/usr/libexec/os-refresh-config", "/opt/stack/os-config-refresh")
 _COMMITTED_SECONDS = 2.0
 
@@ -291,7 +295,8 @@ def _silent(node: Node, file: CollectorFile, process: Process) -> Iterator[Findi
         yield error(
             f"the source {name} has not answered for {duration(now - when)}" if when else f"{name} has never answered",
             why="its deployments do not arrive, and those that it has dropped keep running",
-            mend="see what doctor says of endpoints, and "
+            mend=(_CFN_POLICY if name == "cfn" else "")
+            + "see what doctor says of endpoints, and "
             + (f"journalctl -u {COLLECTOR_UNIT} -n 50" if node.systemd else "os-collect-config's log"),
         )
 

@@ -302,6 +302,15 @@ def test_a_source_that_has_been_silent_for_long_is_told(bench: Bench) -> None:
     assert only(collecting.polling(node)).what == "the source heat has not answered for 1m31s"
 
 
+def test_a_cfn_poll_that_never_answers_is_most_likely_heats_policy(bench: Bench) -> None:
+    bench.collect(
+        "[DEFAULT]\ncollectors = cfn\n[cfn]\nmetadata_url = http://h/v1/\nstack_name = s\naccess_key_id = 1\n"
+        "secret_access_key = 2\npath = r.Metadata\n"
+    )
+    node = with_process(bench.node(), "os_collect_config", process("os-collect-config"))
+    assert "default policy refuses POLL_SERVER_CFN since 2024.1" in only(collecting.polling(node)).mend
+
+
 def test_a_daemon_that_has_just_started_is_not_asked_for_its_sources(bench: Bench) -> None:
     bench.collect(HEAT)
     fresh = process("os-collect-config", started_at=START - 5)
