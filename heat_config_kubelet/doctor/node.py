@@ -152,21 +152,24 @@ class Node:
         return self._asked(Path(endpoint.removeprefix("unix://")))
 
     def _asked(self, path: Path) -> Runtime:
+        process = None
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(_SOCKET_SECONDS)
             try:
                 link.connect(str(path))
                 pid = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
                 process = next((each for each in self._processes if each.pid == pid), None)
-                link.sendall(_PREFACE)
-                heard = link.recv(9)
+                if process is None or process.state != "T":  # that one would not answer: no need to wait for it
+                    link.sendall(_PREFACE)
+                    heard = link.recv(9)
+                    return Runtime(path, "" if heard else "closes the connection", process)
             except PermissionError:
                 raise
             except TimeoutError:
-                return Runtime(path, f"says nothing within {_SOCKET_SECONDS:g} s")
+                return Runtime(path, f"says nothing within {_SOCKET_SECONDS:g} s", process)
             except OSError as error:
-                return Runtime(path, error.strerror or str(error))
-        return Runtime(path, "" if heard else "closes the connection", process)
+                return Runtime(path, error.strerror or str(error), process)
+        return Runtime(path, "is stopped by a signal", process)
 
     # --- what is told to a person
 

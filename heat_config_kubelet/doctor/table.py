@@ -73,7 +73,7 @@ CHECKS: Sequence[Check] = (
 
 
 def examined(node: Node, names: Sequence[str] = ()) -> Report:
-    """Make the checks of these names, or all, and give what they found."""
+    """Make the checks of these names, or all, and give what they found; the node's store is closed then."""
     chosen = [check for check in CHECKS if not names or check.name in names]
     findings: list[Finding] = []
     unseen: list[Unseen] = []
@@ -94,6 +94,7 @@ def examined(node: Node, names: Sequence[str] = ()) -> Report:
             unseen.append(Unseen(check.name, problem))
     made = {check.name for check in chosen} - {each.check for each in unseen}
     unseen += [Unseen(name, why) for name, why in (*_without_kubelet(node), *_without_store(node)) if name in made]
+    node.view.close()
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return Report(tuple(findings), tuple(unseen), tuple(check.name for check in chosen))
 

@@ -486,8 +486,8 @@ def _(sick: SickNode) -> Iterator[None]:
     "runtime-frozen",
     "containerd gets SIGSTOP",
     check="runtime",
-    cause=r"containerd \(process \d+\) is stopped by a signal|the container runtime does not answer: says nothing",
-    mend=r"kill -CONT \d+|start containerd again",
+    cause=r"containerd \(process \d+\) is stopped by a signal",
+    mend=r"kill -CONT \d+",
 )
 def _(sick: SickNode) -> Iterator[None]:
     with sick.frozen(sick.node.daemon("containerd")):
@@ -612,10 +612,9 @@ def _(sick: SickNode) -> Iterator[None]:
     mend=r"heat-config-kubelet run",
 )
 def _(sick: SickNode) -> Iterator[None]:
-    file = sick.node.settings.store_file
-    aside = file.rename(file.with_suffix(".aside"))
+    sick.node.settings.store_file.rename(sick.work / "store")
     yield
-    aside.rename(file)
+    sick.begin_anew()
 
 
 @fault(
@@ -626,11 +625,11 @@ def _(sick: SickNode) -> Iterator[None]:
     mend=r"heat-config-kubelet run \(it sets the file aside and begins a new one\)",
 )
 def _(sick: SickNode) -> Iterator[None]:
-    file = sick.node.settings.store_file
-    before = file.read_bytes()
-    file.write_bytes(b"no database" * 1000)
+    sick.node.settings.store_file.write_bytes(b"no database" * 1000)
     yield
-    file.write_bytes(before)
+    sick.begin_anew()
+    for left in sick.node.state_dir.glob("store.sqlite.damaged-*"):
+        left.unlink()
 
 
 @fault(
@@ -721,8 +720,10 @@ def _(sick: SickNode) -> Iterator[None]:
 )
 def _(sick: SickNode) -> Iterator[None]:
     (file,) = sick.node.manifests.glob("heat-web-*.json")
-    with sick.changed(file, lambda text: text + "\n"):
-        yield
+    file.write_text(file.read_text() + "\n")
+    yield
+    assert sick.node.agent("resume").returncode == 0
+    sick.wait_until_idle()
 
 
 @fault(

@@ -120,6 +120,12 @@ class SickNode:
         """Wait until the loop has ended."""
         self.node.wait_for(lambda: not (self.node.state_dir / "pending").exists(), "the loop to end")
 
+    def begin_anew(self) -> None:
+        """Begin a new store, as one pass does by itself, and wait until everything is in it."""
+        assert self.node.agent("run").returncode == 0
+        self.wait_until_settled(*self.standing)
+        self.wait_until_idle()
+
     @property
     def loop(self) -> int:
         """The process id of the loop, which must run."""
