@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .. import settings as settings_module
 from ..errors import AgentError
@@ -28,7 +29,7 @@ from ..overview import (
     overview,
 )
 from ..settings import Settings
-from ..store import DELIVERED, PENDING, UNSENT, Store
+from ..store import DELIVERED, PENDING, UNSENT, WANTED, WORKING, Entry, Store
 from ..values import KUBELET_GROUP
 from . import names
 from .console import FAINT, GREEN, RED, YELLOW, Column, Console, duration, remark, seconds_since
@@ -54,6 +55,8 @@ class Seen:
     """What is wrong with the node, a line each."""
     blind: AgentError | None = None
     """Why the store cannot be read, where it cannot."""
+    remark: str = ""
+    """What is to be known of all that is shown."""
 
     @property
     def essence(self) -> object:
@@ -72,16 +75,16 @@ class Seen:
 def main(given: argparse.Namespace) -> int:
     """Show it; gives the exit status."""
     settings = settings_module.load(given.settings)
+    source: _Source = (_Summary if _is_shut(settings) else _Node)(settings, given.deployment)
+    deadline = time.monotonic() + given.timeout if given.timeout is not None else float("inf")
     console = Console.standard()
     form = "json" if given.json else given.output
-    if _is_shut(settings):
-        return _show_summary(settings, given.deployment, console, form)
-    deadline = time.monotonic() + given.timeout if given.timeout is not None else float("inf")
-    if given.watch:
-        return _watch(settings, given.deployment, console, form, until_settled=given.wait, deadline=deadline)
-    if given.wait:
-        _wait(settings, deadline)
-    seen = look(settings, given.deployment)
+    with contextlib.closing(source):
+        if given.watch:
+            return _watch(source, console, form, until_settled=given.wait, deadline=deadline)
+        if given.wait:
+            _wait(source, deadline)
+        seen = source.look()
     show(seen, console, form)
     return seen.exit_status
 
@@ -100,10 +103,8 @@ def look(settings: Settings, wanted: Sequence[str] = ()) -> Seen:
         kubelet = view.pod_rows or any(entry.deployment.group == KUBELET_GROUP for entry in view.live)
         statuses = view.by_uid if kubelet else None
         rows = overview(view.live, view.pod_rows, statuses, max_age=settings.signal_max_age, now=now)
-        meant = {names.deployment(name, view.live).deployment.identity for name in wanted}
-        if wanted:
-            pairs = zip(view.live, rows, strict=True)
-            rows = tuple(row for entry, row in pairs if entry.deployment.identity in meant)
+        chosen = {entry.sequence for entry in _chosen_of(view.live, wanted)}
+        rows = tuple(row for entry, row in zip(view.live, rows, strict=True) if entry.sequence in chosen)
     else:
         rows = from_manifests(view.manifests, view.by_uid if view.manifests else None)
         rows = _chosen(rows, wanted)
@@ -111,6 +112,12 @@ def look(settings: Settings, wanted: Sequence[str] = ()) -> Seen:
     troubles += idle(settings, os.environ, now, _PATIENCE_SECONDS)
     view.close()
     return Seen(rows, tuple(troubles), view.store_error)
+
+
+def _chosen_of(live: Sequence[Entry], wanted: Sequence[str]) -> tuple[Entry, ...]:
+    """Those that a person named, with all that are of the same stack and resource."""
+    meant = {names.deployment(name, live).deployment.identity for name in wanted}
+    return tuple(entry for entry in live if not wanted or entry.deployment.identity in meant)
 
 
 def _chosen(rows: tuple[DeploymentStatus, ...], wanted: Sequence[str]) -> tuple[DeploymentStatus, ...]:
@@ -133,6 +140,8 @@ def show(seen: Seen, console: Console, form: str) -> None:
         console.write(_drawn(seen, console, form, now))
     if seen.blind:
         remark(seen.blind.message, seen.blind.hint)
+    if seen.remark:
+        remark(seen.remark)
 
 
 def _drawn(seen: Seen, console: Console, form: str, now: float) -> str:
@@ -196,77 +205,115 @@ def _is_shut(settings: Settings) -> bool:
     return settings.state_dir.exists() and not os.access(settings.state_dir, os.R_OK | os.X_OK)
 
 
-def _show_summary(settings: Settings, wanted: Sequence[str], console: Console, form: str) -> int:
-    from ..summary import read
-
-    found = read(settings.summary_file)
-    seen = Seen(_chosen(found.deployments, wanted))
-    show(seen, console, form)
-    age = duration(seconds_since(found.written_at, time.time()))
-    remark(
-        f"this is the summary of {age} ago, {settings.summary_file}; root sees the pods as they are now, the reasons, "
-        "and why signals wait"
-    )
-    return seen.exit_status
-
-
 # --- waiting and watching
 
 
-class _Changes:
-    """Tells cheaply whether anybody has written to the store."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._store: Store | None = None
+class _Source(Protocol):
+    """Where it is looked, and how it is known cheaply whether anything has changed there."""
 
     def version(self) -> object:
-        """Something that changes when the store does; None where there is none yet."""
-        store = self.store()
-        return (id(store), store.version()) if store else None
-
-    def store(self) -> Store | None:
-        """The store as it is there now; None too while it cannot be read."""
-        if self._store and self._store.replaced:
-            self._store.close()
-            self._store = None
-        if self._store is None:
-            with contextlib.suppress(AgentError):
-                self._store = Store.open(self._settings.store_file, create=False)
-        return self._store
+        """Something that changes when what is shown does; None where there is nothing yet."""
 
     def settled(self) -> bool:
-        """Whether there was metadata, and nothing is left to be done about it."""
-        store = self.store()
-        return store is not None and not any(is_pending(entry) for entry in store.entries())
+        """Whether there was metadata, and nothing is left to be done about what is wanted."""
+
+    def look(self) -> Seen:
+        """Look at all of it. Raises UnknownNameError."""
 
     def close(self) -> None:
-        if self._store:
-            self._store.close()
+        """Let go of it."""
 
 
-def _wait(settings: Settings, deadline: float) -> None:
+class _Node:
+    """The store, and all that `look` looks at."""
+
+    def __init__(self, settings: Settings, wanted: Sequence[str]) -> None:
+        self._settings = settings
+        self._wanted = wanted
+        self._opened: Store | None = None
+
+    def version(self) -> object:
+        store = self._store()
+        return (id(store), store.version()) if store else None
+
+    def settled(self) -> bool:
+        store = self._store()
+        try:
+            return store is not None and not any(map(is_pending, _chosen_of(store.entries(), self._wanted)))
+        except names.UnknownNameError:
+            return False
+
+    def look(self) -> Seen:
+        return look(self._settings, self._wanted)
+
+    def _store(self) -> Store | None:
+        """The store as it is there now; None too while it cannot be read."""
+        if self._opened and self._opened.replaced:
+            self._opened.close()
+            self._opened = None
+        if self._opened is None:
+            with contextlib.suppress(AgentError):
+                self._opened = Store.open(self._settings.store_file, create=False)
+        return self._opened
+
+    def close(self) -> None:
+        if self._opened:
+            self._opened.close()
+
+
+class _Summary:
+    """The summary that everybody may read."""
+
+    def __init__(self, settings: Settings, wanted: Sequence[str]) -> None:
+        self._file = settings.summary_file
+        self._wanted = wanted
+
+    def version(self) -> object:
+        try:
+            state = self._file.stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns
+
+    def settled(self) -> bool:
+        try:
+            rows = self.look().rows
+        except AgentError:
+            return False
+        return not any(row.state in (WANTED, WORKING) or row.signal == PENDING for row in rows)
+
+    def look(self) -> Seen:
+        from ..summary import read
+
+        found = read(self._file)
+        age = duration(seconds_since(found.written_at, time.time()))
+        told = (
+            f"this is the summary of {age} ago, {self._file}; root sees the pods as they are now, the reasons, "
+            "and why signals wait"
+        )
+        return Seen(_chosen(found.deployments, self._wanted), remark=told)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _wait(source: _Source, deadline: float) -> None:
     """Wait until nothing is pending, or until the deadline (steady seconds)."""
-    changes = _Changes(settings)
     seen: object = ()
     while time.monotonic() < deadline:
-        version = changes.version()
-        if version != seen and changes.settled():
+        version = source.version()
+        if version != seen and source.settled():
             break
         seen = version
         time.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
-    changes.close()
 
 
-def _watch(
-    settings: Settings, wanted: Sequence[str], console: Console, form: str, *, until_settled: bool, deadline: float
-) -> int:
+def _watch(source: _Source, console: Console, form: str, *, until_settled: bool, deadline: float) -> int:
     """Show it again whenever it changes, until the deadline or, if that is asked for, until nothing is pending."""
-    changes = _Changes(settings)
     shown: Seen | None = None
     while True:
-        version = changes.version()
-        seen = look(settings, wanted)
+        version = source.version()
+        seen = source.look()
         if shown is None or seen.essence != shown.essence:
             if console.width:
                 sys.stdout.write(_CLEAR)
@@ -274,12 +321,10 @@ def _watch(
                 sys.stdout.write("\n")
             show(seen, Console(sys.stdout, width=console.width, colour=console.has_colour), form)
             shown = seen
-        if until_settled and changes.settled():
-            break
+        if until_settled and source.settled():
+            return seen.exit_status
         looked_at = time.monotonic()
-        while changes.version() == version and time.monotonic() < min(looked_at + _PODS_SECONDS, deadline):
+        while source.version() == version and time.monotonic() < min(looked_at + _PODS_SECONDS, deadline):
             time.sleep(_LOOK_SECONDS)
         if time.monotonic() >= deadline:
-            break
-    changes.close()
-    return seen.exit_status
+            return seen.exit_status

@@ -274,6 +274,16 @@ def test_wait_ends_at_its_timeout_and_shows_what_is_pending(case: Commanded) -> 
     assert ran.status == 2 and "wanted" in ran.out
 
 
+def test_wait_is_for_those_that_are_named(case: Commanded) -> None:
+    case.node.collect(raw_entry("id-1", resource="front"))
+    case.node.work()
+    case.node.collect(raw_entry("id-1", resource="front"), raw_entry("id-2", resource="later"))
+    assert case.run("status", "--wait", "front").status == 0
+    assert case.run("status", "--wait", "--timeout", "0.1", "later").status == 2
+    ran = case.run("status", "--wait", "--timeout", "0.1", "nobody")
+    assert ran.status == 1 and "there is no deployment nobody" in ran.err
+
+
 def test_wait_takes_a_store_that_is_not_there_for_metadata_to_come(case: Commanded) -> None:
     case.node.close()
     case.node.settings.store_file.unlink()
@@ -316,6 +326,17 @@ def test_without_root_the_summary_is_shown(shut: Commanded) -> None:
     assert ran.status == 0
     expected.check("status/summary", ran.out + ran.err)
     assert rows(shut.run("status", "-o", "json", "db")).keys() == {"db"}
+
+
+def test_without_root_it_waits_and_watches_by_the_summary(shut: Commanded, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shut.node.settings.summary_file
+    settled = file.read_text()
+    file.write_text(settled.replace('"signal": "delivered"', '"signal": "pending"'))
+    assert "pending" in shut.run("status", "--wait", "--timeout", "0.1").out
+    monkeypatch.setattr(time, "sleep", lambda _: file.write_text(settled))
+    ran = shut.run("status", "--wait", "--watch")
+    assert ran.status == 0 and ran.out.count("STACK") == 2
+    assert shut.run("status", "--wait").status == 0
 
 
 def test_without_root_and_summary_that_is_said(shut: Commanded) -> None:
