@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import queue
+import shlex
 import socket
 import ssl
 import threading
@@ -214,7 +215,8 @@ def _environment_of(node: Node, pid: int, unit: str) -> Variables:
             pass
     told = node.unit(unit).get("Environment")
     if told is not None:
-        return dict(word.partition("=")[::2] for word in told.split())
+        with contextlib.suppress(ValueError):
+            return dict(word.partition("=")[::2] for word in shlex.split(told))
     return node.environment
 
 

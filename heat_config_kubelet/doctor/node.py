@@ -145,6 +145,14 @@ class Node:
         return next((process for process in found if str(process.pid) == main), None)
 
     @cached_property
+    def is_apart(self) -> bool:
+        """Whether the kubelet runs where its process is not to be seen from here: the agent is in a container."""
+        from ..kubelet_api import KubeletApi
+
+        access = self.view.access
+        return self.kubelet is None and access is not None and KubeletApi(access).healthy()
+
+    @cached_property
     def runtime(self) -> Runtime:
         """The runtime, asked for a sign of life."""
         told = self.kubelet.option("container-runtime-endpoint") if self.kubelet else ""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import AgentError
 from .finding import Finding, error, warning
 from .kubelet import kubelet_release, runtime_release
 from .node import Node, Runtime
@@ -28,6 +29,8 @@ def answers(node: Node) -> Iterator[Finding]:
             why="no container is started or ended, and the kubelet is not healthy",
             mend=f"kill -CONT {runtime.process.pid}",
         )
+    elif runtime.problem and node.is_apart:
+        raise _unseen(runtime)
     elif runtime.problem:
         unit = f"{runtime.name}.service"
         yield error(
@@ -36,6 +39,10 @@ def answers(node: Node) -> Iterator[Finding]:
             mend=node.restart(unit, f"start {runtime.name} again")
             + (f"; if it ends again: journalctl -u {unit} -n 50" if node.systemd else ""),
         )
+
+
+def _unseen(runtime: Runtime) -> AgentError:
+    return AgentError(f"{runtime.socket}: cannot be seen from here; the kubelet, which needs it, is healthy")
 
 
 def cgroup_driver(node: Node) -> Iterator[Finding]:
@@ -71,6 +78,8 @@ def driver_of(runtime: Runtime) -> str:
 def network(node: Node) -> Iterator[Finding]:
     """The runtime has a network configuration for pods, and the plugins that it names."""
     runtime = node.runtime
+    if runtime.process is None and node.is_apart:
+        raise _unseen(runtime)
     if runtime.config_file is None:
         return  # it does not run, which is told already, and nobody knows its settings
     folder, programs = folders_of(runtime)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from faults import drawing
 from faults.catalogue import FAULTS, Fault, failed
 from faults.sick_node import SickNode
 from lab import expected
@@ -40,7 +41,7 @@ def found(sick: SickNode, *checks: str) -> list[Finding]:
     return list(report.findings)
 
 
-def told(findings: list[Finding]) -> str:
+def listed(findings: list[Finding]) -> str:
     return "\n".join(map(str, findings))
 
 
@@ -77,8 +78,8 @@ def test_each_fault_is_named_and_once_mended_nothing_is_found(sick: SickNode, na
         return not seen
 
     with fault.put(sick):
-        assert eventually(is_named), f"{fault}\nis not named by\n{told(seen)}"
-    assert eventually(is_gone), told(seen)
+        assert eventually(is_named), f"{fault}\nis not named by\n{listed(seen)}"
+    assert eventually(is_gone), listed(seen)
 
 
 def eventually(look: Callable[[], bool], seconds: float = 20.0) -> bool:
@@ -94,11 +95,18 @@ def eventually(look: Callable[[], bool], seconds: float = 20.0) -> bool:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_each_deployment_that_fails_is_named_with_what_mends_it(failures: list[Finding], name: str) -> None:
     fault = TEMPLATES[name]
-    assert any(names_it(fault, finding) for finding in failures), f"{fault}\nis not named by\n{told(failures)}"
+    assert any(names_it(fault, finding) for finding in failures), f"{fault}\nis not named by\n{listed(failures)}"
 
 
 def test_after_all_of_them_nothing_is_found(sick: SickNode) -> None:
-    assert eventually(lambda: not found(sick)), told(found(sick))
+    assert eventually(lambda: not found(sick)), listed(found(sick))
+
+
+def test_the_table_of_faults(sick: SickNode) -> None:
+    fault = FAULTS["collector-stopped"]
+    with fault.put(sick):
+        told = drawing.look(sick, fault)
+    expected.check("doctor/table", drawing.table([told]))
 
 
 def test_what_it_shows_a_person(sick: SickNode) -> None:

@@ -548,6 +548,17 @@ def runtime_of(bench: Bench, text: str) -> Node:
     return node
 
 
+def test_in_a_container_beside_the_kubelet_its_runtime_is_not_seen(bench: Bench) -> None:
+    bench.kubelet()
+    node = with_process(bench.node(), "kubelet", None)
+    node.__dict__["runtime"] = Runtime(Path("/run/containerd/containerd.sock"), "No such file or directory")
+    node.__dict__["is_apart"] = True
+    report = examined(node, ["runtime", "cni"])
+    assert report.findings == () and [each.check for each in report.unseen] == ["runtime", "cni"]
+    node.__dict__["is_apart"] = False
+    assert {finding.check for finding in examined(node, ["runtime", "cni"]).findings} >= {"runtime"}
+
+
 def test_networks_of_pods(bench: Bench) -> None:
     folder, programs = bench.folder / "net.d", bench.folder / "bin"
     programs.mkdir()

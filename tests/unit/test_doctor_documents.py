@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from faults import drawing
 from faults.catalogue import FAULTS
 
 from heat_config_kubelet.doctor.table import CHECKS
@@ -40,6 +41,11 @@ def test_every_check_that_is_named_is_there() -> None:
     named = {word for words in re.findall(r"`doctor ([a-z -]+)`", TEXT) for word in words.split() if word[0] != "-"}
     assert named <= {check.name for check in CHECKS}
     assert len(named) > 10
+
+
+def test_the_same_seed_draws_the_same_faults() -> None:
+    assert drawing.drawn(3, 10) == drawing.drawn(3, 10) != drawing.drawn(4, 10)
+    assert len({fault.name for fault in drawing.drawn(3, len(FAULTS))}) == len(FAULTS)
 
 
 def test_every_check_of_the_table_has_a_fault_or_a_test_of_its_own() -> None:
