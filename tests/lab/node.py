@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -251,6 +252,12 @@ class LabNode:
         done = self._ctr("images", "import", str(archive))
         if done.returncode:
             raise LabError(f"node {self.name}: {archive} cannot be imported: {done.stderr.strip()}")
+
+    def execute(self, container: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command within a running container."""
+        # /run/containerd is the node's own, and not seen from here.
+        options = ["--exec-id", uuid.uuid4().hex, "--fifo-dir", str(self.folder / "run" / "fifos")]
+        return self._ctr("tasks", "exec", *options, container, *command)
 
     def agent(
         self,

@@ -40,6 +40,8 @@ IMAGE = (
     "util-linux",
 )
 """For virtual machines; what builds an image is brought by the command that does."""
+CONTAINER = ("debian-archive-keyring", "debootstrap", "podman", "systemd-journal-remote")
+"""For the agent's container image. The last one writes a journal, for it to read."""
 
 _APT = (
     "apt-get",

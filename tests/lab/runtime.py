@@ -36,7 +36,7 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.tracing.processor
   address = '{socket}.ttrpc'
 
 [plugins.'io.containerd.cri.v1.images']
-  snapshotter = '{_snapshotter(folder)}'
+  snapshotter = '{snapshotter(folder)}'
 
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = '{PAUSE}'
@@ -94,7 +94,7 @@ def _effective_capabilities() -> int:
     return 0
 
 
-def _snapshotter(folder: Path) -> str:
+def snapshotter(folder: Path) -> str:
     """Give overlayfs, or native where the folder is on a file system that overlays cannot be put on."""
     probe = folder / "probe"
     parts = {name: probe / name for name in ("lower", "upper", "work", "merged")}
