@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from heatlab import debian, services_environment
 from imagelab import apart, images
+from imagelab import container as containers
 from imagelab.booted import Booted, Cloud, cloud
+from imagelab.container import Container
 from imagelab.images import Image, Kind
 from lab import packages
 from lab.folders import temporary_folder
@@ -45,8 +47,16 @@ def progress() -> Progress:
 
 
 @pytest.fixture(scope="session")
-def built(progress: Progress) -> dict[Kind, Image]:
-    """All images; what comes after it is without a network to the outside."""
+def container(progress: Progress) -> Container:
+    """The agent's container image."""
+    packages.install([*packages.NODE, *packages.CONTAINER], progress)
+    return containers.get(progress)
+
+
+@pytest.fixture(scope="session")
+def built(container: Container, progress: Progress) -> dict[Kind, Image]:
+    """All images of servers; what comes after it is without a network to the outside, so it comes after `container`."""
+    del container
     packages.install([*packages.IMAGE, *debian.PACKAGES], progress)
     services_environment.folder(progress)
     found = images.get([*images.KINDS, images.VARIANT], progress)

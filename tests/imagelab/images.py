@@ -19,7 +19,17 @@ from lab.binaries import cache_folder
 from lab.progress import Progress, run_shown
 
 ROOT = Path(__file__).parents[2]
-_GOES_IN = ("element", "heat_config_kubelet", "image-build", "setup.cfg", "pyproject.toml", "tests/lab/images.py")
+_GOES_IN = (
+    "element",
+    "heat_config_kubelet",
+    "image-build/build",
+    "image-build/imagebuild",
+    "image-build/requirements.txt",
+    "image-build/stand-ins",
+    "setup.cfg",
+    "pyproject.toml",
+    "tests/lab/images.py",
+)
 _KEPT = 2
 """Builds of each kind that stay in the cache."""
 _LEVEL = "3"
