@@ -68,7 +68,8 @@ class Beside:
         self.deploy()
 
     def write_settings(self, *, client: str = "", node_name: str = "") -> None:
-        """Write the agent's settings, with this certificate for the kubelet's API."""
+        """Write the agent's settings, with this certificate for the kubelet's API; a loop reads them as it starts."""
+        self.node.wait_for(lambda: not (self.state / "pending").exists(), "the loop to end")
         lines = ["[kubelet]", f"node_name = {node_name or self.node.name}", "log = /run/log/kubelet.log"]
         lines += ["ca = /etc/heat-config-kubelet/kubelet-ca.crt"]
         lines += [f"client_cert = /etc/heat-config-kubelet/{client}"] if client else []

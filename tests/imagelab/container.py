@@ -48,6 +48,8 @@ _GOES_IN = (
 )
 _UNUSED_SECONDS = 86400
 """After which an older one goes: another checkout's tests may be using theirs."""
+_DIGITS = 16
+"""Of a folder's name that tell what is in it."""
 _BASE = "localhost/base"
 _LIMIT = 8192
 """Of open files and of processes."""
@@ -131,8 +133,8 @@ def _kept(kind: str, needs: Sequence[str], make: Callable[[Path, Progress], None
     """Give a folder of the cache that is of these files; where it is not there `make` fills it."""
     folder = cache_folder() / f"{kind}-{_key(needs)}"
     made_once(folder, kind, progress, lambda fresh: make(fresh, progress))
-    for old in folder.parent.glob(f"{kind}-*"):
-        if old.is_dir() and old != folder and time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
+    for old in folder.parent.glob(f"{kind}-{'[0-9a-f]' * _DIGITS}"):
+        if old != folder and time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
             shutil.rmtree(old)
     return folder
 
@@ -145,7 +147,7 @@ def _key(names: Sequence[str]) -> str:
             if path.is_file() and path.suffix != ".pyc":
                 needs.update(f"{path.relative_to(ROOT)}\0{path.stat().st_mode & 0o111}\0".encode())
                 needs.update(path.read_bytes() + b"\0")
-    return needs.hexdigest()[:16]
+    return needs.hexdigest()[:_DIGITS]
 
 
 def _build(folder: Path, progress: Progress) -> None:
