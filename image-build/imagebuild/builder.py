@@ -21,6 +21,8 @@ from .disk import BuildError
 
 ROOT = Path(__file__).parents[2]
 RELEASES = ("bookworm", "trixie")
+OCI_RUNTIMES = {"bookworm": "runc", "trixie": "crun"}
+"""crun is the smaller one, by 2.5 MiB packed; Debian 12's, 1.8.1, refuses what containerd 2 writes."""
 ELEMENTS = ("debian-minimal", "block-device-mbr", "extlinux", "slim-debian")
 """The system; the agent's element comes on top."""
 PAUSE = "registry.k8s.io/pause:3.10.2"
@@ -98,7 +100,7 @@ def _make(
         "DIB_KUBELET_FILE": str(programs.kubelet),
         "DIB_CONTAINERD_SOURCE": "files",
         "DIB_CONTAINERD_FILES": str(programs.folder),
-        "DIB_CONTAINERD_OCI_RUNTIME": "crun",  # 0.6 MiB packed; runc takes 3
+        "DIB_CONTAINERD_OCI_RUNTIME": OCI_RUNTIMES[order.release],
         "DIB_CONTAINERD_IMAGES": ":".join(str(path.resolve()) for path in order.images),
         "DIB_CONTAINERD_PAUSE": _pause(order.pause, work, progress),
         **order.variables,
