@@ -13,7 +13,8 @@ def make_authority(folder: Path, days: int = 30) -> None:
     if (folder / "ca.crt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    about = ["-days", str(days), "-subj", "/CN=Lab's own CA"]
+    # Without its use a CA is refused by Python from 3.13 on: ssl.VERIFY_X509_STRICT.
+    about = ["-days", str(days), "-subj", "/CN=Lab's own CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
     _openssl(folder, ["req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.crt", *about])
 
 

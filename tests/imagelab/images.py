@@ -63,9 +63,9 @@ _TEST_ELEMENTS = sorted((ROOT / "element").glob("*/test-elements"))
 
 def authority() -> Path:
     """Give the folder of the CA that all images trust, and that is Heat's: ca.crt and ca.key, made once."""
-    folder = cache_folder() / "images" / "authority"
+    folder = cache_folder() / "images" / "ca"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name("authority.lock").open("w") as lock:
+    with folder.with_name("ca.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         certificates.make_authority(folder, days=3650)
     return folder
