@@ -101,7 +101,10 @@ def endpoints(node: Node, probe: Probe | None = None, limit: float = ALL_SECONDS
         return
     wanted = {(each.place, each.use, each.login): each for each in (*_of_polls(node), *_of_signals(node))}
     told: set[tuple[str, str]] = set()
-    for endpoint, link in asked(list(wanted.values()), probe or Prober().ask, limit, node.now):
+    answers = list(asked(list(wanted.values()), probe or Prober().ask, limit, node.now))
+    order = list(wanted.values())
+    answers.sort(key=lambda answer: order.index(answer[0]) if answer[0] in order else len(order))
+    for endpoint, link in answers:
         if link is None:
             yield error(
                 f"{endpoint.place} ({endpoint.use}): no answer within {limit:g} s",
