@@ -459,6 +459,11 @@ def _untrusted(endpoint: Endpoint, problem: Exception) -> Finding:
         mend = "date -u: is the clock right? If it is, the operator has to renew that certificate"
     elif reason.verify_code in (62, 64):  # …_HOSTNAME_MISMATCH, …_IP_ADDRESS_MISMATCH
         mend = "the operator has to give the service a certificate for this name, or Heat the name of the certificate"
+    elif "extension" in message or "Key Identifier" in message:  # what ssl.VERIFY_X509_STRICT asks from Python 3.13 on
+        mend = (
+            "the operator has to make the CA or its certificates anew with what is said to be missing, such as"
+            " keyUsage=critical,keyCertSign,cRLSign: openssl verify -x509_strict -CAfile CA.pem SERVER.pem"
+        )
     else:
         mend = f"put the CA that signed it into {endpoint.ca_setting}"
     return error(f"{what}: its certificate cannot be verified: {message}", why=_lost(endpoint), mend=mend)
