@@ -30,6 +30,7 @@ from lab.receiver import Receiver
 from support import identity
 
 from heat_config_kubelet.manifest_dir import MARK
+from heat_config_kubelet.pki import Pki
 from heat_config_kubelet.pods import pods_of
 
 from .conftest import Record
@@ -255,6 +256,17 @@ class TestStaticPod:
         assert told["deploy_status_code"] == 1
         assert "does not know our certificate (401" in told["deploy_stderr"]
 
+    def test_a_kubelet_with_a_certificate_that_it_has_made_itself(self, agent: Beside, node: LabNode) -> None:
+        """As kubeadm leaves it: for the node's name alone, by an authority that is in the same file."""
+        with without_certificate(node) as certificate:
+            agent.trust(certificate)
+            agent.deploy(agent.entry("own", heat.pod("own")))
+            told = agent.signal("own")
+            assert told["deploy_status_code"] == 0, told
+            agent.wait_until_idle()
+        agent.trust(Pki(node.state_dir / "pki").ca)
+        agent.wait_until_started()
+
     def test_an_os_collect_config_that_hangs_is_seen_and_started_anew(self, agent: Beside) -> None:
         before = agent.restarts
         done = agent.execute("heat-config-kubelet", "health")
@@ -275,7 +287,8 @@ class TestStaticPod:
         node.wait_for(lambda: node.pod("gated"), "the pod")
         os.kill(agent.process("heat_config_kubelet", "loop"), signal.SIGKILL)
         (gate / "open").touch()
-        assert agent.signal("gated")["deploy_status_code"] == 0
+        told = agent.signal("gated")
+        assert told["deploy_status_code"] == 0, told
 
     def test_what_it_has_is_for_root_alone(self, agent: Beside) -> None:
         for place in ("/var/lib/heat-config-kubelet", "/var/lib/os-collect-config"):
@@ -394,6 +407,23 @@ def healthy(podman: Podman) -> bool:
 def inside(podman: Podman, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the unit's container."""
     return podman.run("exec", NAME_OF_UNIT, *command, check=False)
+
+
+@contextmanager
+def without_certificate(node: LabNode) -> Iterator[Path]:
+    """Give the node's kubelet none; gives the file of the one that it makes."""
+    config = node.state_dir / "kubelet.json"
+    before = config.read_text()
+    fields = {name: value for name, value in json.loads(before).items() if not name.startswith("tls")}
+    try:
+        config.write_text(json.dumps(fields))
+        node.stop_kubelet()
+        node.start_kubelet()
+        yield node.folder / "lib/kubelet/pki/kubelet.crt"
+    finally:
+        config.write_text(before)
+        node.stop_kubelet()
+        node.start_kubelet()
 
 
 def marked(node: LabNode) -> set[str]:

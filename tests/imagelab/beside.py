@@ -62,20 +62,28 @@ class Beside:
             if path != node.state_dir / "kubelet.json":
                 path.mkdir(parents=True, exist_ok=True)
         pki = Pki(node.state_dir / "pki")
-        shutil.copy(pki.ca, self.settings / "kubelet-ca.crt")
+        self.trust(pki.ca)
         shutil.copy(pki.client, self.settings / "client.pem")
         self.write_settings(client="client.pem")
         self.deploy()
 
     def write_settings(self, *, client: str = "", node_name: str = "") -> None:
         """Write the agent's settings, with this certificate for the kubelet's API; a loop reads them as it starts."""
-        self.node.wait_for(lambda: not (self.state / "pending").exists(), "the loop to end")
+        self.wait_until_idle()
         lines = ["[kubelet]", f"node_name = {node_name or self.node.name}", "log = /run/log/kubelet.log"]
         lines += ["ca = /etc/heat-config-kubelet/kubelet-ca.crt"]
         lines += [f"client_cert = /etc/heat-config-kubelet/{client}"] if client else []
         aside = self.settings / ".new"
         aside.write_text("\n".join(lines) + "\n")
         aside.rename(self.settings / "heat-config-kubelet.conf")
+
+    def wait_until_idle(self) -> None:
+        """Wait until the loop has ended, as it does when nothing is pending."""
+        self.node.wait_for(lambda: not (self.state / "pending").exists(), "the loop to end")
+
+    def trust(self, certificate: Path) -> None:
+        """Let the agent expect a certificate of the kubelet that this one has signed."""
+        shutil.copy(certificate, self.settings / "kubelet-ca.crt")
 
     def give_to(self, user: int) -> None:
         """Make everything that the container is given this user's; the kubelet's configuration is there as a copy."""
@@ -148,11 +156,15 @@ class Beside:
         aside.write_text(yaml.safe_dump(self.pod()))
         aside.rename(self.manifest)
         try:
-            self.node.wait_for(lambda: self._status().get("started"), "the agent's own pod")
+            self.wait_until_started()
             yield
         finally:
             self.manifest.unlink()
             self.node.wait_for(lambda: not self.node.pod(POD_NAME), "the agent's own pod to be gone")
+
+    def wait_until_started(self) -> None:
+        """Wait until the kubelet says that it runs."""
+        self.node.wait_for(lambda: self._status().get("started"), "the agent's own pod")
 
     def _status(self) -> Mapping[str, Any]:
         pod = self.node.pod(POD_NAME) or {}
