@@ -137,7 +137,7 @@ def test_a_signal_waits_until_the_ca_is_there(tls_site: Site) -> None:
     stack = tls_site.create(templates.template(templates.server("POLL_SERVER_CFN"), part))
     guest.boot(stack)
     answers: list[str] = guest.node.wait_for(
-        lambda: [row["signal_answer"] for row in guest.deployments() if row["signal_answer"]], "the first attempt"
+        lambda: [row["signal_answer"] for row in guest.deployments() if row["attempts"]], "the first attempt"
     )
     assert "its certificate cannot be verified" in answers[0]
     assert stack.show()["stack_status"] == "CREATE_IN_PROGRESS"

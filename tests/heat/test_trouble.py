@@ -81,7 +81,7 @@ def signals(guest: Guest) -> dict[str, tuple[str, str]]:
 
 def failed_attempts(guest: Guest) -> set[str]:
     """The deployments whose signal has been tried in vain, and waits."""
-    return {name for name, (state, answer) in signals(guest).items() if state == "pending" and answer}
+    return {row["resource"] for row in guest.deployments() if row["signal"] == "pending" and row["attempts"]}
 
 
 def told(guest: Guest, *words: str) -> bool:
@@ -287,9 +287,9 @@ def test_a_stack_is_deleted_while_the_node_is_down_and_its_server_stays(site: Si
     stack.delete()
     stack.wait_for("DELETE_COMPLETE", SECONDS)
     come_up(guest)
+    guest.node.wait_for(lambda: guest.deployments() == [], "the node to hear of it", SECONDS)
     guest.wait_until_only(timeout=SECONDS)
     guest.wait_until_idle()
-    assert guest.deployments() == []
 
 
 def for_server(deployment: templates.Resources, servers: Stack) -> dict[str, Any]:
