@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -88,16 +89,16 @@ class Demo:
             self.say.say(f"{what}: {time.monotonic() - began:.0f} s so far")
 
 
-class Story:
+class Story(ABC):
     """What is shown on a node, in order; `tell` is each demo's own."""
 
     def __init__(self, demo: Demo, node: LabNode) -> None:
         self.demo = demo
         self.node = node
 
+    @abstractmethod
     def tell(self) -> None:
         """Show all of it; raises where something is not seen."""
-        raise NotImplementedError
 
     def container(self, name: str) -> str:
         """The id of the running container of a pod, empty where it has none."""

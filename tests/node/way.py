@@ -212,7 +212,7 @@ class Way:
 @contextmanager
 def way_on(node: LabNode) -> Iterator[Way]:
     """Give the whole way on a node, and leave os-collect-config's settings as they were."""
-    work = node.folder / "work"
+    work = node.folder / "gates"
     shutil.rmtree(work, ignore_errors=True)  # of a former test; its pods, which may hold it, are gone by now
     work.mkdir()
     try:

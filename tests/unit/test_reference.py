@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +62,6 @@ def test_the_manual_has_only_macros_of_man_7() -> None:
     assert MANUAL.read_text("utf-8").isascii(), "the roff of other systems may not know another encoding"
 
 
-@pytest.mark.skipif(not shutil.which("groff"), reason="needs groff")
 def test_groff_has_no_warning() -> None:
     done = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-z", str(MANUAL)], capture_output=True, text=True, check=False
@@ -71,7 +69,6 @@ def test_groff_has_no_warning() -> None:
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("mandoc"), reason="needs mandoc")
 def test_mandoc_has_no_warning() -> None:
     done = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "warning", str(MANUAL)], capture_output=True, text=True, check=False
