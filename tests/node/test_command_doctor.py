@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,7 +11,7 @@ import pytest
 from faults import drawing
 from faults.catalogue import FAULTS, Fault, failed
 from faults.sick_node import SickNode
-from lab import expected
+from lab import expected, nobody
 from lab.node import LabNode
 from lab.receiver import PASSWORD
 
@@ -121,15 +120,7 @@ def test_list(sick: SickNode) -> None:
 
 
 def test_without_root_it_says_what_it_could_not_see(sick: SickNode) -> None:
-    program = sick.node.environment["PATH"].split(":")[0] + "/heat-config-kubelet"
-    done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "doctor", "--offline", "-o", "json"],
-        env=sick.node.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-    )
+    done = nobody.agent(sick.node.environment, "doctor", "--offline", "-o", "json")
     assert done.stderr == ""
     report = json.loads(done.stdout)
     unseen = {each["check"]: each["why"] for each in report["unseen"]}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import deployments as heat
-from lab import expected
+from lab import expected, nobody
 from lab.images import BUSYBOX
 from lab.node import LabNode
 from way import Way, several
@@ -83,25 +83,8 @@ def test_a_node_in_each_state(way: Way) -> None:
     node.wait_for(lambda: node.agent("status").returncode == 0, "all to be well again")
 
 
-_AS_NOBODY = """
-import contextlib, io, os, sys
-from heat_config_kubelet import cli, summary
-with contextlib.redirect_stdout(io.StringIO()):
-    cli.main(["status"])  # all is imported now: the interpreter may be where only root can read
-os.setgroups([]), os.setgid(65534), os.setuid(65534)
-sys.exit(cli.main(["status"]))
-"""
-
-
 def _without_root(way: Way) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY],
-        env=way.node.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-    )
+    done = nobody.agent(way.node.environment, "status")
     expected.check("status/node-without-root", done.stdout + done.stderr, node=way.node.name)
     assert done.returncode == 0, done.stderr
 
