@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import __version__, settings
-from .errors import AgentError, StoreError
+from .errors import UNWRITABLE, AgentError, StoreError
 
 _NAME = "heat-config-kubelet"
 EXIT_STATUS = "0 done; 1 failed, the reason is on standard error; 2 bad arguments or settings"
@@ -41,7 +41,7 @@ def _command(given: argparse.Namespace) -> int:
     except AgentError as error:
         return _failed(error, given.debug)
     except sqlite3.Error as error:
-        return _failed(StoreError(f"the store: {error}", hint="is there room, and may it be written?"), given.debug)
+        return _failed(StoreError(f"the store: {error}", hint=UNWRITABLE), given.debug)
     except PermissionError as error:
         return _failed(AgentError(f"{error.filename}: {error.strerror}", hint="this needs root"), given.debug)
     except OSError as error:
@@ -157,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
         "the node's pods, ours and others': how each is, whose it is, and from which file",
         "pods",
         "pods -o wide",
-        exits="0 done; 1 the kubelet or its directory cannot be read; 2 bad arguments or settings",
+        exits="0 done; 1 the kubelet, its runtime or its directory cannot be asked; 2 bad arguments or settings",
     )
     _add_output(pods)
     config = add(

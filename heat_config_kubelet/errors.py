@@ -6,6 +6,9 @@ without a traceback, and exits with its `status`.
 
 from __future__ import annotations
 
+UNWRITABLE = "there is no room, or it may not be written: heat-config-kubelet doctor disk read-only"
+"""The hint of an error of the system's that comes with a store which was well before."""
+
 
 class AgentError(Exception):
     """A fault outside the agent.

@@ -65,6 +65,8 @@ class KubeletAccess:
     """Where its API listens, from this node."""
     pod_logs_dir: Path = DEFAULT_POD_LOGS_DIR
     """Where it has the runtime write containers' logs."""
+    runtime_endpoint: str = ""
+    """Where the file says that the runtime listens; empty where it leaves that to the command line."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ def discover(
         config_file=file,
         address=fields.address(),
         pod_logs_dir=Path(fields.text("podLogsDir", str(DEFAULT_POD_LOGS_DIR))),
+        runtime_endpoint=fields.text("containerRuntimeEndpoint", ""),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .deployments import read
-from .errors import DamagedStoreError, MetadataError, StoreError
+from .errors import UNWRITABLE, DamagedStoreError, MetadataError, StoreError
 from .log import Log
 from .values import Deployment, Identity, PodKey, Result, Source
 
@@ -95,6 +95,7 @@ _ENTRIES = (
 )
 
 _EVENTS = "SELECT at, entry_id, kind, text, pod, uid FROM event "
+_NO_STORE = "it is made at the first metadata; where that has come: heat-config-kubelet doctor"
 _EVENTS_KEPT = 5000
 _VANISHED_KEPT_SECONDS = 7 * 86400.0
 
@@ -226,7 +227,7 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             elif not path.exists():
-                raise StoreError(f"{path}: there is no store yet", hint="it is made at the first metadata")
+                raise StoreError(f"{path}: there is no store yet", hint=_NO_STORE)
             store = cls(sqlite3.connect(path, timeout=30.0, isolation_level=None), path)
             try:
                 store._prepare()
@@ -234,7 +235,7 @@ class Store:
                 store.close()
                 raise
         except sqlite3.OperationalError as error:
-            raise StoreError(f"{path}: {error}", hint="is there room, and may it be written?") from error
+            raise StoreError(f"{path}: {error}", hint=UNWRITABLE) from error
         except sqlite3.DatabaseError as error:
             raise DamagedStoreError(f"{path}: {error}", hint="the next pass begins a new one") from error
         except OSError as error:

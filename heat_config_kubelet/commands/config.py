@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import settings as settings_module
@@ -16,6 +16,9 @@ from ..secrets import BLANK, is_secret_name
 from ..settings import SETTINGS_VARIABLE, Settings
 from .console import FAINT, Column, Console, remark
 from .node_view import NodeView
+
+if TYPE_CHECKING:
+    from ..kubelet_config import KubeletAccess
 
 DEFAULT, FILE, ENVIRONMENT, ARGUMENT, FOUND = "default", "file", "environment", "argument", "found"
 """Of `Setting.source`."""
@@ -93,21 +96,17 @@ def _facts(view: NodeView) -> Iterator[Setting]:
         yield Setting("node.kubelet_client_cert", _plain(access.client_cert), FOUND, place)
         yield Setting("node.cgroup_root", access.cgroup_root, FOUND, place)
         yield Setting("node.cgroup_driver", access.cgroup_driver, FOUND, place)
-        yield Setting("node.runtime", *_runtime(access.config_file))
+        yield Setting("node.runtime", *_runtime(access))
     if view.store:
         yield Setting("node.mode", view.store.get("mode"), FOUND, str(view.store.path))
 
 
-def _runtime(config_file: Path | None) -> tuple[str | None, str, str]:
+def _runtime(access: KubeletAccess) -> tuple[str, str, str]:
     """The runtime's socket: as the kubelet's configuration has it, else the one that is there."""
-    from ..kubelet_config import Machine, read_configuration
+    from ..kubelet_config import Machine
 
-    try:
-        endpoint = read_configuration(config_file).get("containerRuntimeEndpoint") if config_file else None
-    except (OSError, ValueError):
-        endpoint = None
-    if isinstance(endpoint, str) and endpoint:
-        return endpoint, FOUND, str(config_file)
+    if access.runtime_endpoint:
+        return access.runtime_endpoint, FOUND, str(access.config_file)
     return Machine().runtime_endpoint(), FOUND, "the socket or program that is there"
 
 

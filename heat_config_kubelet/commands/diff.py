@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .. import settings as settings_module
-from ..comparison import Difference, PodDifference, Sides, compare
+from ..comparison import SAME, UNKNOWN, WANTED, Difference, PodDifference, Sides, compare
 from ..kubelet_log import KubeletLog, refusal
 from ..settings import Settings
 from ..store import HOOK
@@ -102,13 +102,21 @@ class _Refusals:
 
 def drawn(found: Difference, console: Console) -> str:
     """Draw a deployment: a line, what is to be said of the whole, and its pods."""
-    verdict = console.painted("the same", GREEN) if found.same else console.painted("differs", RED)
+    verdict = console.painted(*_verdict(found))
     action = f" {found.action}" if found.action else ""
     lines = [f"{console.painted(found.deployment, BOLD)}{action}: {verdict}"]
     lines += [f"  {one_line(why)}" for why in found.why]
     for pod in found.pods:
         lines += _pod(pod, console)
     return "\n".join(lines)
+
+
+def _verdict(found: Difference) -> tuple[str, str]:
+    """In a word, with its colour; what cannot be seen is no difference."""
+    if found.same:
+        return "the same", GREEN
+    words = {word for pod in found.pods if not pod.same for word in (pod.wanted, pod.written, pod.running)}
+    return ("not known", YELLOW) if words and words <= {WANTED, SAME, UNKNOWN} else ("differs", RED)
 
 
 def _pod(pod: PodDifference, console: Console) -> list[str]:

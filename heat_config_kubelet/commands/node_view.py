@@ -6,10 +6,12 @@ No store is made by looking.
 from __future__ import annotations
 
 import contextlib
+import socket
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AgentError, DamagedStoreError, StoreError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ..secrets import Blanker
     from ..values import PodStatus
 
+_RUNTIME_SECONDS = 1.0
+
 
 @dataclass
 class NodeView:
@@ -29,7 +33,7 @@ class NodeView:
 
     settings: Settings
     problems: dict[str, str] = field(default_factory=dict)
-    """By part (store, manifests, kubelet), why it could not be seen; disk: why the store can only be read."""
+    """By part (store, manifests, kubelet, runtime), why it could not be seen; disk: why the store can only be read."""
     store_error: AgentError | None = None
     """Why the store cannot be read, once it was asked for; None where it can."""
 
@@ -130,10 +134,31 @@ class NodeView:
             return None
         try:
             with contextlib.closing(KubeletApi(self.access, node_name=self.settings.node_name)) as kubelet:
-                return kubelet.pods()
+                found = kubelet.pods()
+            self._look_at_runtime(self.access.runtime_endpoint)
+            return found
         except (AgentError, OSError) as error:
             self.problems["kubelet"] = str(error)
             return None
+
+    def _look_at_runtime(self, endpoint: str) -> None:
+        """Say so where nothing listens at the runtime's socket: what the kubelet tells then is what was so before.
+
+        Its folder is not there where the agent is in a container: then nothing can be said.
+        """
+        path = Path(endpoint.removeprefix("unix://"))
+        if not path.is_absolute() or not path.parent.is_dir():
+            return
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(_RUNTIME_SECONDS)
+            try:
+                link.connect(str(path))
+            except OSError as error:
+                why = error.strerror or str(error)
+                self.problems["runtime"] = (
+                    f"the container runtime does not answer at {endpoint}: {why} (no container is started or ended, and"
+                    " what the kubelet says of pods is what it knew before)"
+                )
 
     @cached_property
     def by_uid(self) -> Mapping[str, PodStatus] | None:

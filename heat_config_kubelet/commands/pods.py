@@ -19,6 +19,8 @@ from .node_view import NodeView
 
 OURS, FOREIGN, NO_FILE = "deployment", "foreign", "none"
 """Of `PodOnNode.owner_kind`."""
+_PARTS = ("kubelet", "runtime", "manifests")
+"""Without these it cannot be said what runs."""
 _CONFIG_SOURCE = "kubernetes.io/config.source"
 """The kubelet's annotation that says where a pod's manifest came from: file, http or api (pkg/kubelet/types)."""
 
@@ -71,13 +73,13 @@ def main(given: argparse.Namespace) -> int:
         said += [f"{found.file}: holds no pod that can be read" for found in view.manifests if found.key is None]
         if said:
             console.write("\n" + "\n".join(one_line(text) for text in said))
-    for part in ("kubelet", "manifests"):
-        if part in view.problems:
-            remark(view.problems[part])
+    unseen = [why for part, why in view.problems.items() if part in _PARTS]
+    for why in unseen:
+        remark(why)
     if view.store_error:
         remark(view.store_error.message, view.store_error.hint)
     view.close()
-    return 1 if view.problems.keys() & {"kubelet", "manifests"} else 0
+    return 1 if unseen else 0
 
 
 def _rows(view: NodeView) -> Iterator[PodOnNode]:

@@ -108,14 +108,14 @@ def store(node: Node) -> Iterator[Finding]:
             opened.close()
     except DamagedStoreError as problem:
         yield error(
-            f"store: {problem.message}",
+            problem.message,
             why="what was wanted and not yet signalled cannot be read; the pods keep running",
             mend="heat-config-kubelet run (it sets the file aside and begins a new one)",
         )
         return
     except StoreError as problem:
         yield error(
-            f"store: {problem.message}",
+            problem.message,
             why="nothing is recorded, written or signalled; the pods keep running",
             mend=problem.hint or f"see whether there is room and whether {file.parent} may be written",
         )

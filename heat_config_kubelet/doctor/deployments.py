@@ -87,8 +87,8 @@ def _entry_of(node: Node, row: PodRow) -> Entry | None:
 
 def _trouble(node: Node, row: PodRow, status: PodStatus | None, old: bool) -> str:
     if status is None:
-        if not old or not node.view.access:
-            return ""
+        if not old or not node.view.access or node.runtime.problem:
+            return ""  # without its runtime a kubelet takes no manifest, and `runtime.py` says so
         lines = KubeletLog.of(node.settings).lines_since(LogPosition())
         why = refusal(lines, node.view.access.manifest_dir / row.file)
         return f"the kubelet refuses the manifest: {why}" if why else "the kubelet does not know of it"

@@ -621,7 +621,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "store-damaged",
     "the store is no database any more",
     check="store",
-    cause=r"store: \S+store\.sqlite: file is not a database",
+    cause=r"\S+store\.sqlite: file is not a database",
     mend=r"heat-config-kubelet run \(it sets the file aside and begins a new one\)",
 )
 def _(sick: SickNode) -> Iterator[None]:

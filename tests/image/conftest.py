@@ -103,6 +103,16 @@ def assert_first_deployment_is_complete(booted: Booted) -> None:
     assert "default/web  1/1    Running" in told["deploy_stdout"]
 
 
+def assert_a_person_finds_all_well(booted: Booted) -> None:
+    """Neither doctor nor status has anything to say, and both saw all there is to see."""
+    node = booted.node
+    node.wait_until_idle()
+    told = json.loads(node.machine.run("heat-config-kubelet doctor -o json", check=False))
+    assert (told["findings"], told["unseen"]) == ([], [])
+    rows = json.loads(node.machine.run("heat-config-kubelet status -o json", check=False))
+    assert {row["health"] for row in rows} == {"well"}
+
+
 def record_first_boot(booted: Booted, record: Record) -> None:
     name = booted.node.machine.name
     record(f"{name}: power switch → stack CREATE_COMPLETE", f"{booted.seconds:.0f} s")

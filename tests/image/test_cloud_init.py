@@ -12,7 +12,13 @@ from imagelab.images import BOOKWORM, Image, Kind
 from imagelab.node import gated, readable_by_all
 from lab import deployments as pods
 
-from .conftest import BOOTED, Record, assert_first_deployment_is_complete, record_first_boot
+from .conftest import (
+    BOOTED,
+    Record,
+    assert_a_person_finds_all_well,
+    assert_first_deployment_is_complete,
+    record_first_boot,
+)
 
 SIGNAL = "HEAT_SIGNAL"
 
@@ -30,6 +36,10 @@ def test_the_first_boot_deploys(booted: Booted, record_property: Record) -> None
     assert booted.told_secrets() == []
     assert booted.node.machine.run("systemctl --failed --no-legend") == ""
     assert "done" in booted.node.machine.run("cloud-init status")
+
+
+def test_a_person_finds_all_well(booted: Booted) -> None:
+    assert_a_person_finds_all_well(booted)
 
 
 def test_a_boot_in_the_middle(booted: Booted) -> None:

@@ -14,7 +14,13 @@ from imagelab.images import TRIXIE, Image, Kind
 from imagelab.node import ImageNode, gated, readable_by_all
 from lab import deployments as pods
 
-from .conftest import BOOTED, Record, assert_first_deployment_is_complete, record_first_boot
+from .conftest import (
+    BOOTED,
+    Record,
+    assert_a_person_finds_all_well,
+    assert_first_deployment_is_complete,
+    record_first_boot,
+)
 
 SIGNAL = "TEMP_URL_SIGNAL"
 GRACE = 2
@@ -49,6 +55,10 @@ def test_the_first_boot_deploys(booted: Booted, record_property: Record) -> None
     assert_first_deployment_is_complete(booted)
     record_first_boot(booted, record_property)
     assert booted.told_secrets() == []
+
+
+def test_a_person_finds_all_well(booted: Booted) -> None:
+    assert_a_person_finds_all_well(booted)
 
 
 def test_nothing_but_ssh_listens_beyond_loopback(node: ImageNode) -> None:

@@ -11,7 +11,7 @@ import pytest
 from faults import drawing
 from faults.catalogue import FAULTS, Fault, failed
 from faults.sick_node import SickNode
-from lab import expected, nobody
+from lab import every_command, expected, nobody
 from lab.node import LabNode
 from lab.receiver import PASSWORD
 
@@ -78,6 +78,8 @@ def test_each_fault_is_named_and_once_mended_nothing_is_found(sick: SickNode, na
 
     with fault.put(sick):
         assert eventually(is_named), f"{fault}\nis not named by\n{listed(seen)}"
+        told = every_command.answers(sick.node.environment, *every_command.LOOKS, *every_command.CHANGES)
+    assert not [each for each in told if any(secret in str(each) for secret in SECRETS)]
     assert eventually(is_gone), listed(seen)
 
 

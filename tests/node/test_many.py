@@ -257,7 +257,7 @@ def test_a_full_disk_for_the_state(way: Way) -> None:
     entry = way.entry("web", heat.pod("web"))
     failed = limited(node, "run", 8192, entry)
     assert failed.returncode == 1
-    assert "is there room, and may it be written?" in failed.stderr
+    assert "there is no room, or it may not be written: heat-config-kubelet doctor disk read-only" in failed.stderr
     assert "Traceback" not in failed.stderr
     passes.wait_until_idle(node)
     assert passes.our_manifests(node) == {}
@@ -265,7 +265,7 @@ def test_a_full_disk_for_the_state(way: Way) -> None:
     passes.record(node, entry)
     failed = limited(node, "loop", 8192, entry)
     assert failed.returncode == 1
-    assert "is there room, and may it be written?" in failed.stderr
+    assert "there is no room, or it may not be written: heat-config-kubelet doctor disk read-only" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert passes.is_pending(node)
 

@@ -76,7 +76,7 @@ def failing(error: BaseException) -> Any:
     [
         (ModeError("two ways in", hint="take one away"), 1, ["two ways in", "hint: take one away"]),
         (SettingsError("agent.conf: bad"), 2, ["agent.conf: bad"]),
-        (sqlite3.OperationalError("disk full"), 1, ["the store: disk full", "is there room"]),
+        (sqlite3.OperationalError("disk full"), 1, ["the store: disk full", "there is no room"]),
         (PermissionError(13, "Permission denied", "/x"), 1, ["/x: Permission denied", "needs root"]),
         (OSError(28, "No space left on device", "/y"), 1, ["/y: No space left on device"]),
         (OSError("odd"), 1, ["system: odd"]),

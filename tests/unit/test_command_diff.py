@@ -234,6 +234,7 @@ def test_without_the_kubelet_the_rest_is_told(healthy: Commanded) -> None:
     ran = healthy.run("diff")
     assert ran.status == 1 and "kubelet: not seen: it does not answer" in ran.err
     assert "pod default/web: wanted; written: same; running: unknown" in ran.out
+    assert "CREATE: not known" in ran.out and "differs" not in ran.out
 
 
 def test_without_the_store_the_rest_is_told(healthy: Commanded) -> None:

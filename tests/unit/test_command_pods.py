@@ -13,8 +13,10 @@ from fake_node import NEVER_READY
 from lab import expected
 from support import pod_map, raw_entry
 
+from heat_config_kubelet import kubelet_config
 from heat_config_kubelet.errors import KubeletError
 from heat_config_kubelet.kubelet_api import KubeletApi
+from heat_config_kubelet.kubelet_config import discover
 
 
 @pytest.fixture
@@ -63,6 +65,21 @@ def test_a_kubelet_that_is_down_leaves_the_files(case: Commanded, monkeypatch: p
     ran = case.run("pods")
     expected.check("pods/kubelet-down", ran.out + ran.err)
     assert ran.status == 1
+
+
+@pytest.mark.parametrize("command", ["pods", "status", "diff", "show"])
+def test_where_the_runtime_is_gone_it_is_said_with_what_the_kubelet_still_tells(
+    case: Commanded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "cri").mkdir()
+    access = replace(discover(case.node.settings), runtime_endpoint=f"unix://{tmp_path}/cri/containerd.sock")
+    monkeypatch.setattr(kubelet_config, "discover", lambda _: access)
+    ran = case.run(command, *(["front"] if command == "show" else []))
+    gone = f"the container runtime does not answer at {access.runtime_endpoint}: No such file or directory"
+    assert gone in ran.out + ran.err and ("web" in ran.out or command == "status")
+    (tmp_path / "cri").rmdir()
+    ran = case.run(command, *(["front"] if command == "show" else []))
+    assert "runtime does not answer" not in ran.out + ran.err, "in a container it cannot be seen"
 
 
 def test_what_is_no_pod_is_named(case: Commanded) -> None:

@@ -20,7 +20,7 @@ from fake_node import NEVER_PULL, NEVER_READY, Node
 from lab import expected
 from support import pod_map, raw_entry
 
-from heat_config_kubelet.errors import KubeletError, StoreError
+from heat_config_kubelet.errors import UNWRITABLE, KubeletError, StoreError
 from heat_config_kubelet.signals import Answer, AnswerKind
 from heat_config_kubelet.store import Store
 
@@ -235,7 +235,10 @@ def test_a_disk_that_cannot_be_written_is_said_and_the_store_is_read(
     healthy: Commanded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(path: Path, **_: object) -> Store:
-        raise StoreError(f"{path}: disk I/O error", hint="is there room, and may it be written?")
+        raise StoreError(
+            f"{path}: disk I/O error",
+            hint=UNWRITABLE,
+        )
 
     healthy.node.close()
     monkeypatch.setattr(Store, "open", fails)

@@ -179,6 +179,7 @@ def test_our_own_file_is_found_again(settings: Settings, machine: Machine) -> No
         cgroup_root="/",
         cgroup_driver="systemd",
         config_file=own_file(settings),
+        runtime_endpoint=told.runtime_endpoint,
     )
 
 
