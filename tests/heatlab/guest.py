@@ -16,6 +16,7 @@ from typing import Any
 from lab import deployments
 from lab.collector import TEMPLATE, write_private
 from lab.node import LabNode
+from lab.readiness import is_ready
 
 from .stacks import Stack
 
@@ -91,8 +92,7 @@ class Guest:
         """The pods that are ready, as the kubelet's `/pods` gives them, by the names that their manifests give."""
         found = {}
         for pod in self.node.pods():
-            conditions = pod["status"].get("conditions") or []
-            if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
+            if is_ready(pod):
                 found[pod["metadata"]["name"].removesuffix(f"-{self.node.name}")] = pod
         return found
 

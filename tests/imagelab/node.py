@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from heatlab.processes import HeatLabError
 from heatlab.stacks import Stack
+from lab.readiness import is_ready
 
 from .machine import BOOT_SECONDS, Machine, quoted
 
@@ -53,7 +54,7 @@ class ImageNode:
 
     def ready_pods(self) -> dict[str, dict[str, Any]]:
         """Those that are ready, by the names that their manifests give."""
-        return {self._name(pod): pod for pod in self.pods() if _is_ready(pod)}
+        return {self._name(pod): pod for pod in self.pods() if is_ready(pod)}
 
     def container(self, name: str) -> str:
         """The id of the first container of a pod that is ready."""
@@ -131,7 +132,7 @@ class ImageNode:
 
         def look() -> bool:
             pods = self.pods()
-            return sorted(map(self._name, pods)) == sorted(names) and all(map(_is_ready, pods))
+            return sorted(map(self._name, pods)) == sorted(names) and all(map(is_ready, pods))
 
         self.wait_for(look, f"no other pods than {', '.join(names) or 'none'}")
 
@@ -163,11 +164,6 @@ class ImageNode:
 
     def _python(self, script: str) -> str:
         return self.machine.run(f"{_PYTHON} -", stdin=script)
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod["status"].get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def gated(pod: Mapping[str, Any], name: str) -> dict[str, Any]:

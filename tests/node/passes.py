@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from lab import deployments
+from lab import deployments, readiness
 from lab.node import LabNode
 
 QUICK = {"min_ready_seconds": 0}
@@ -82,9 +82,7 @@ def uid_of(node: LabNode, name: str) -> str:
 def is_ready(node: LabNode, name: str) -> bool:
     """Whether the kubelet shows this pod, by the UID of our manifest, as ready."""
     pod = node.pod(name)
-    if not pod or pod["metadata"]["uid"] != uid_of(node, name):
-        return False
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in pod["status"]["conditions"])
+    return pod is not None and pod["metadata"]["uid"] == uid_of(node, name) and readiness.is_ready(pod)
 
 
 def wait_until_ready(node: LabNode, name: str) -> None:

@@ -11,6 +11,7 @@ from faults.sick_node import SickNode
 from lab import deployments as heat
 from lab import every_command, expected
 from lab.node import LabNode
+from lab.readiness import is_ready
 
 from heat_config_kubelet.store import PENDING
 
@@ -54,13 +55,6 @@ def wait_until_well(sick: SickNode) -> None:
     sick.node.wait_for(lambda: not sick.node.agent("logs", "web").stderr, "the kubelet to have the runtime's logs")
 
 
-def ready(sick: SickNode, name: str) -> bool:
-    pod = sick.node.pod(name) or {}
-    return any(
-        each["type"] == "Ready" and each["status"] == "True" for each in pod.get("status", {}).get("conditions", [])
-    )
-
-
 @contextlib.contextmanager
 def failing(sick: SickNode) -> Iterator[None]:
     pod = heat.pod("bad", image="lab.local/none:1", container={"imagePullPolicy": "Never"})
@@ -75,7 +69,7 @@ def heat_away(sick: SickNode) -> Iterator[None]:
     try:
         with sick.deployed(late):
             sick.wait_until(late, lambda each: each.signal == PENDING and each.attempts > 0, "an attempt in vain")
-            sick.node.wait_for(lambda: ready(sick, "late"), "its pod to be ready")
+            sick.node.wait_for(lambda: is_ready(sick.node.pod("late")), "its pod to be ready")
             yield
             sick.heat.listen()
             sick.wait_until_settled(late)

@@ -18,6 +18,7 @@ import pytest
 from lab.binaries import Binaries
 from lab.node import LabError, LabNode
 from lab.progress import Progress
+from lab.readiness import is_ready
 
 NodeFactory = Callable[[str], LabNode]
 
@@ -39,9 +40,7 @@ def put(node: LabNode, name: str, command: str = "exec sleep 3600") -> None:
 def ready(node: LabNode, name: str) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
         pod = node.pod(name)
-        conditions = (pod or {}).get("status", {}).get("conditions", [])
-        there = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
-        return pod if there else None
+        return pod if is_ready(pod) else None
 
     return node.wait_for(look, f"pod {name} to be ready")
 

@@ -16,6 +16,7 @@ from typing import Any
 from lab import deployments as heat
 from lab.deployments import Metadata
 from lab.node import LabNode
+from lab.readiness import is_ready
 from lab.receiver import Receiver, Request
 
 from heat_config_kubelet.manifest_dir import MARK
@@ -157,9 +158,7 @@ class Way:
 
         def look() -> dict[str, Any] | None:
             found = self.node.pod(name)
-            conditions = (found or {}).get("status", {}).get("conditions") or []
-            there = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-            return found if there else None
+            return found if is_ready(found) else None
 
         return self.node.wait_for(look, f"pod {name} to be ready")
 
