@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +27,15 @@ PROGRAM = Path(sys.executable).parent / "heat-config-kubelet"
 COLOUR = re.compile(r"\x1b\[\d+m")
 LONG = "a-resource-with-a-name-that-is-much-longer-than-the-terminal-of-anybody-is-wide"
 DEADLINE = 30.0
+NONE: Mapping[str, str] = {}
 
 
 class Terminal:
     """A command on a terminal of its own; as a context manager it is ended with it."""
 
-    def __init__(self, *arguments: str, columns: int = 80, lines: int = 24, **variables: str) -> None:
+    def __init__(
+        self, *arguments: str, columns: int = 80, lines: int = 24, variables: Mapping[str, str] = NONE
+    ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
@@ -110,7 +113,7 @@ def node(tmp_path: Path) -> Node:
     ids=str,
 )
 def test_colour_is_for_a_terminal_that_has_it(node: Node, variables: dict[str, str], coloured: bool) -> None:
-    with Terminal("status", "--settings", node.settings, columns=200, **variables) as terminal:
+    with Terminal("status", "--settings", node.settings, columns=200, variables=variables) as terminal:
         assert terminal.end() == 2
     assert bool(COLOUR.search(terminal.shown)) is coloured
     assert LONG in terminal.shown
@@ -138,11 +141,11 @@ def test_another_pager_is_the_terminals_own_affair(tmp_path: Path) -> None:
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\nsed 's/^/paged: /'\n")
     pager.chmod(0o755)
-    with Terminal("doctor", "--list", lines=10, PAGER=str(pager)) as terminal:
+    with Terminal("doctor", "--list", lines=10, variables={"PAGER": str(pager)}) as terminal:
         assert terminal.end() == 0
     assert terminal.shown.count("paged: ") == 29
-    for given in ({"PAGER": ""}, {"PAGER": "/no/such/pager"}, {"lines": 60}):
-        with Terminal("doctor", "--list", **{"lines": 10, **given}) as terminal:  # type: ignore[arg-type]
+    for lines, none in ((10, ""), (10, "/no/such/pager"), (60, str(pager))):
+        with Terminal("doctor", "--list", lines=lines, variables={"PAGER": none}) as terminal:
             assert terminal.end() == 0
         assert terminal.shown.count("\n") == 29
 
