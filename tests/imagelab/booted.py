@@ -164,8 +164,9 @@ def first_boot(
             user_data.write_config_drive(drive, metadata)
         else:
             opened.enter_context(user_data.MetadataService(metadata))
+        instance = Instance(metadata.id, drive)
         guest = opened.enter_context(
-            Machine(own, name, image.raw, Instance(metadata.id, drive), site.key, site.progress)
+            Machine(own, name, image.raw, instance, site.key, site.progress, user=image.kind.user)
         )
         booted = Booted(ImageNode(guest, stack), signal, server, settings)
         guest.switch_on()

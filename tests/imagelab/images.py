@@ -51,6 +51,11 @@ class Kind:
         """For a file."""
         return "-".join([self.release, *self.elements, *self.packages])
 
+    @property
+    def user(self) -> str:
+        """Whose the server's ssh keys are: Debian's cloud-init gives them to nobody else."""
+        return "debian" if "cloud-init" in self.packages else "root"
+
 
 TRIXIE = Kind("trixie")
 BOOKWORM = Kind("bookworm", packages=("cloud-init",))

@@ -57,8 +57,18 @@ class Instance:
 class Machine:
     """A virtual machine, as a context manager: off at first, wholly gone on exit but for its console's file."""
 
-    def __init__(self, folder: Path, name: str, image: Path, instance: Instance, key: Path, progress: Progress) -> None:
-        """`image` is a whole disk, raw; `key` is what ssh as root shows."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        image: Path,
+        instance: Instance,
+        key: Path,
+        progress: Progress,
+        *,
+        user: str = "root",
+    ) -> None:
+        """`image` is a whole disk, raw; `key` is what ssh as `user` shows, who is root or may be so by sudo."""
         self.folder = folder
         self.name = name
         self.console = folder / "console.log"
@@ -68,6 +78,7 @@ class Machine:
         self._image = image
         self._instance = instance
         self._key = key
+        self._user = user
         self._progress = progress
         self._port, self.kubelet_port = free_ports(2)
         self._service: Service | None = None
@@ -239,9 +250,12 @@ class Machine:
             "UserKnownHostsFile": self.folder / "known_hosts",
         }
         settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-        command = ["ssh", "-F", "none", "-i", str(self._key), "-p", str(self._port), *settings, "root@127.0.0.1"]
+        place = f"{self._user}@127.0.0.1"
+        command = ["ssh", "-F", "none", "-i", str(self._key), "-p", str(self._port), *settings, place]
+        if self._user != "root":
+            script = quoted("sudo", "--non-interactive", "bash", "-c", script)
         with (self.folder / "ssh.log").open("a+") as log:  # what stays in the background would keep a pipe open
-            place = log.seek(0, os.SEEK_END)
+            begin = log.seek(0, os.SEEK_END)
             done = subprocess.run(
                 [*command, script],
                 input=stdin,
@@ -251,13 +265,13 @@ class Machine:
                 timeout=timeout,
                 check=False,
             )
-            log.seek(place)
+            log.seek(begin)
             return subprocess.CompletedProcess(command, done.returncode, done.stdout, log.read())
 
     def _hang_up(self) -> None:
         """End the shared connection, if there is one."""
         if self._control.exists():
-            command = ["ssh", "-F", "none", "-o", f"ControlPath={self._control}", "-O", "exit", "root@127.0.0.1"]
+            command = ["ssh", "-F", "none", "-o", f"ControlPath={self._control}", "-O", "exit", "127.0.0.1"]
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
     @property
