@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import SettingsError
@@ -29,6 +29,8 @@ _TEMPLATES = Path(__file__).parent / "data" / "os-apply-config"
 _DEFAULT_TEMPLATES = "/usr/libexec/os-apply-config/templates"
 _IMAGE_FILE = "/etc/heat-config-kubelet/os-collect-config.json"
 """Where our template finds what the image was built with, unless the variable OS_COLLECT_CONFIG_IMAGE_FILE says it."""
+_LOCAL = ("/var/lib/heat-cfntools/cfn-init-data",)
+"""Where Heat's part handler for cloud-init, and `user_data.py`, put it (os_collect_config/heat_local.py)."""
 _OPTIONS = {"-t": "templates", "--templates": "templates", "-o": "output", "--output": "output"}
 
 
@@ -90,6 +92,19 @@ class ApplyConfig:
             process.stdout.close()
 
 
+def render_first(settings: Settings, environment: Mapping[str, str]) -> str:
+    """Render os-collect-config's file of what Heat gave the server before that daemon starts: its first poll asks Heat.
+
+    Else it starts with the image's own settings, and once more with Heat's after a whole pass. Nothing is done where
+    Heat gave nothing, or nothing yet. Gives what went wrong, empty where nothing did; raises SettingsError.
+    """
+    files = [path for path in _LOCAL if Path(path).exists()]
+    if not files:
+        return ""
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return ApplyConfig(settings, {**environment, "OS_CONFIG_FILES": ":".join(files)}).wait()
+
+
 class _Rendered:
     """What our template was last rendered from, and the file that came of it: a digest kept beside the store."""
 
@@ -112,7 +127,7 @@ class _Rendered:
             return None
         if not given:
             return None
-        told = json.dumps([list(command), given, image], sort_keys=True).encode()
+        told = json.dumps([list(command), _merged(given), image], sort_keys=True).encode()
         return cls(told, target, state_dir)
 
     def is_current(self) -> bool:
@@ -183,6 +198,15 @@ def _settings(files: str) -> Iterator[object]:
         if not isinstance(content, dict):
             raise ValueError(name)
         yield content.get("os-collect-config")
+
+
+def _merged(told: Iterable[object]) -> list[object]:
+    """Leave out what changes nothing when all are merged: no settings, and the same as those before."""
+    found: list[object] = []
+    for each in told:
+        if each is not None and (not found or found[-1] != each):
+            found.append(each)
+    return found
 
 
 def _text(file: Path) -> str | None:

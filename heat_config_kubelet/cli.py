@@ -128,6 +128,11 @@ def parser() -> argparse.ArgumentParser:
         "--limit", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the metadata service"
     )
     add(
+        "first-settings",
+        _first_settings,
+        "first boot: os-collect-config's settings of what Heat gave the server, so that its first poll asks Heat",
+    )
+    add(
         "elements-path",
         _elements_path,
         "print the folder of the elements for diskimage-builder's ELEMENTS_PATH",
@@ -471,6 +476,15 @@ def _user_data(given: argparse.Namespace) -> int:
 
     found = _settings(given)
     FirstBoot(found.state_dir, Log(found.log_level), Clock(), user=given.user).run(given.limit)
+    return 0
+
+
+def _first_settings(given: argparse.Namespace) -> int:
+    from .apply_config import render_first
+
+    problem = render_first(_settings(given), os.environ)
+    if problem:
+        raise AgentError(f"os-apply-config: {problem}", hint="os-collect-config's first pass tries it again")
     return 0
 
 

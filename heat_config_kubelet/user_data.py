@@ -334,10 +334,12 @@ def _parsed(data: bytes, name: str) -> Mapping[str, Any]:
 
 def read_config_drive(labels: Path = Path("/dev/disk/by-label")) -> Given | None:
     """Read the server's config drive; None where there is none. UserDataError where it cannot be read."""
-    with contextlib.suppress(FileNotFoundError):  # an image without udev has all its devices from the start
-        settle = ["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"]
-        subprocess.run(settle, capture_output=True, check=False)
-    device = next((labels / label for label in CONFIG_DRIVE_LABELS if (labels / label).exists()), None)
+    device = _labelled(labels)
+    if device is None:
+        with contextlib.suppress(FileNotFoundError):  # an image without udev has all its devices from the start
+            settle = ["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"]
+            subprocess.run(settle, capture_output=True, check=False)
+        device = _labelled(labels)
     if device is None:
         return None
     with tempfile.TemporaryDirectory(prefix="config-2-") as folder:
@@ -354,6 +356,10 @@ def read_config_drive(labels: Path = Path("/dev/disk/by-label")) -> Given | None
             return Given("config drive", meta_data, data.read_bytes() if data.is_file() else b"")
         finally:
             subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
+
+
+def _labelled(labels: Path) -> Path | None:
+    return next((labels / label for label in CONFIG_DRIVE_LABELS if (labels / label).exists()), None)
 
 
 def ask_service(address: str, path: str, port: int = 80) -> tuple[int, bytes]:

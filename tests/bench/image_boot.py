@@ -48,7 +48,12 @@ ExecStartPre=
 ExecStart=
 ExecStart=kubelet --config=/etc/kubernetes/bare.json
 """
-_OURS = ("heat-config-kubelet-user-data.service", "heat-config-kubelet.path", "os-collect-config.service")
+_OURS = (
+    "heat-config-kubelet-user-data.service",
+    "heat-config-kubelet-first-settings.service",
+    "heat-config-kubelet.path",
+    "os-collect-config.service",
+)
 
 
 class Greeted:

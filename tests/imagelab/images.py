@@ -133,6 +133,7 @@ def _build(image: Image, progress: Progress) -> None:
     variables = {
         **os.environ,
         "DIB_HEAT_CONFIG_KUBELET_CA": str(authority() / "ca.crt"),
+        "DIB_HEAT_CONFIG_KUBELET_SPLAY": "0",  # each boot of the tests would wait for up to 5 s, by chance
         "DIB_CONTAINERD_ANY_KUBELET": "1",  # a distribution's containerd is of another time than our kubelet
         "ELEMENTS_PATH": ":".join(map(str, _TEST_ELEMENTS)),
     }

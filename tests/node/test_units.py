@@ -28,6 +28,7 @@ def test_units_are_valid(tmp_path: Path) -> None:
         (root / "bin" / program).chmod(0o755)
     names = sorted(path.name for path in UNITS.iterdir())
     assert names == [
+        "heat-config-kubelet-first-settings.service",
         "heat-config-kubelet-user-data.service",
         "heat-config-kubelet.path",
         "heat-config-kubelet.service",

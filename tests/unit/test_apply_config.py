@@ -64,12 +64,15 @@ class Node:
         self.ran += 1
         return Program(self)
 
+    @property
+    def settings(self) -> Settings:
+        command = f"/usr/bin/os-apply-config {self.options}"
+        return Settings(self.folder / "a.conf", state_dir=self.folder / "state", os_apply_config=command)
+
     def runs(self) -> bool:
         """Whether a pass runs it."""
         before = self.ran
-        command = f"/usr/bin/os-apply-config {self.options}"
-        settings = Settings(self.folder / "a.conf", state_dir=self.folder / "state", os_apply_config=command)
-        ApplyConfig(settings, self.environment).wait()
+        ApplyConfig(self.settings, self.environment).wait()
         return self.ran > before
 
 
@@ -178,3 +181,35 @@ def test_without_a_list_of_files_it_looks_for_itself(node: Node) -> None:
 def test_a_note_that_cannot_be_kept_costs_a_run_only(node: Node) -> None:
     os.rmdir(node.folder / "state")
     assert node.runs() and node.runs()
+
+
+class TestFirstBoot:
+    """Before os-collect-config starts for the first time."""
+
+    @pytest.fixture
+    def given(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> Path:
+        found = node.folder / "cfn-init-data"
+        monkeypatch.setattr(apply_config, "_LOCAL", (str(found),))
+        return found
+
+    def test_what_heat_gave_is_rendered_and_the_first_pass_need_not(self, node: Node, given: Path) -> None:
+        given.write_text(json.dumps({"os-collect-config": POLLED, "deployments": []}))
+        (node.folder / "state").rmdir()
+        assert apply_config.render_first(node.settings, node.environment) == ""
+        assert (node.ran, (node.folder / "state").stat().st_mode & 0o777) == (1, 0o700)
+        shutil.copy(given, node.folder / "heat_local.json")
+        node.environment["OS_CONFIG_FILES"] = f"{node.folder / 'heat_local.json'}:{node.environment['OS_CONFIG_FILES']}"
+        assert not node.runs()
+        node.answer("heat", {"os-collect-config": {**POLLED, "polling_interval": 5}})
+        assert node.runs()
+
+    def test_where_heat_gave_nothing_nothing_is_done(self, node: Node, given: Path) -> None:
+        assert not given.exists()
+        assert apply_config.render_first(node.settings, node.environment) == ""
+        assert node.ran == 0
+
+    def test_what_fails_is_told_and_left_to_the_first_pass(self, node: Node, given: Path) -> None:
+        given.write_text("{}")
+        node.code = 1
+        assert "exit status 1" in apply_config.render_first(node.settings, node.environment)
+        assert node.runs()

@@ -63,14 +63,24 @@ def test_nodes_that_boot_together_begin_to_poll_apart(tmp_path: Path, most: str,
     told.write_text('#!/bin/sh\necho "$1"\n')
     told.chmod(0o755)
     given = {**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}", **({"SPLAY": most} if most else {})}
-    waits = {int(subprocess.run(command(line), env=given, capture_output=True, check=True).stdout) for _ in range(15)}
+    told_by = [subprocess.run(command(line), env=given, capture_output=True, check=True).stdout for _ in range(15)]
+    waits = {int(each or 0) for each in told_by}
     assert waits <= set(seen)
     assert len(waits) > 1 or len(seen) == 1
 
 
 def test_the_cache_is_mended_before_os_collect_config_starts() -> None:
     first = values(COLLECTOR, "ExecStartPre")[0]
-    assert first == "-heat-config-kubelet check-cache", "and a failure of it does not keep the daemon from starting"
+    assert first.startswith("-"), "a failure of it does not keep the daemon from starting"
+    assert "then exec heat-config-kubelet check-cache; fi" in first
+
+
+def test_a_first_boot_starts_os_collect_config_with_heats_settings() -> None:
+    unit = "heat-config-kubelet-first-settings.service"
+    before = {"cloud-init.service", "cloud-init-network.service", "heat-config-kubelet-user-data.service"}
+    assert {name for line in values(unit, "After") for name in line.split()} == before, "not the network"
+    assert unit in {name for line in values(COLLECTOR, "After") for name in line.split()}
+    assert values(unit, "ConditionPathExists") == [f"!{Settings(Path('/none')).state_dir}/rendered"]
 
 
 def test_what_os_collect_config_caches_is_for_root_alone() -> None:
