@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .settings import Settings
+from .whole_file import write_whole
 
 APPLY_SECONDS = 60.0
 """How long it may take beyond what we do ourselves: os-collect-config waits for us and polls nothing."""
@@ -29,8 +30,10 @@ _TEMPLATES = Path(__file__).parent / "data" / "os-apply-config"
 _DEFAULT_TEMPLATES = "/usr/libexec/os-apply-config/templates"
 _IMAGE_FILE = "/etc/heat-config-kubelet/os-collect-config.json"
 """Where our template finds what the image was built with, unless the variable OS_COLLECT_CONFIG_IMAGE_FILE says it."""
-_LOCAL = ("/var/lib/heat-cfntools/cfn-init-data",)
+_LOCAL = "/var/lib/heat-cfntools/cfn-init-data"
 """Where Heat's part handler for cloud-init, and `user_data.py`, put it (os_collect_config/heat_local.py)."""
+_MARK = "rendered"
+"""Of the state directory: of what the file was rendered last."""
 _OPTIONS = {"-t": "templates", "--templates": "templates", "-o": "output", "--output": "output"}
 
 
@@ -96,29 +99,37 @@ def render_first(settings: Settings, environment: Mapping[str, str]) -> str:
     """Render os-collect-config's file of what Heat gave the server before that daemon starts: its first poll asks Heat.
 
     Else it starts with the image's own settings, and once more with Heat's after a whole pass. Nothing is done where
-    Heat gave nothing, or nothing yet. Gives what went wrong, empty where nothing did; raises SettingsError.
+    Heat gave nothing, or where a pass has rendered since: Heat may have said more. In hook mode it is heat-agents'
+    affair. Our own template is rendered without os-apply-config, for whose start everything else of a boot would wait.
+    Gives what went wrong, empty where nothing did; raises SettingsError.
     """
-    files = [path for path in _LOCAL if Path(path).exists()]
-    if not files:
+    local, mark = Path(_LOCAL), settings.state_dir / _MARK
+    command = _command(settings)
+    if settings.mode == "hook" or not command or not local.exists():
+        return ""
+    if mark.exists() and mark.stat().st_mtime >= local.stat().st_mtime:
         return ""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return ApplyConfig(settings, {**environment, "OS_CONFIG_FILES": ":".join(files)}).wait()
+    given = {**environment, "OS_CONFIG_FILES": str(local)}
+    rendered = _Rendered.of(command, given, settings.state_dir)
+    return rendered.render(local.read_bytes(), given) if rendered else ApplyConfig(settings, given).wait()
 
 
 class _Rendered:
     """What our template was last rendered from, and the file that came of it: a digest kept beside the store."""
 
-    def __init__(self, given: bytes, target: Path, state_dir: Path) -> None:
+    def __init__(self, given: bytes, template: Path, target: Path, state_dir: Path) -> None:
         self._given = given
+        self._template = template
         self._target = target
-        self._mark = state_dir / "rendered"
+        self._mark = state_dir / _MARK
 
     @classmethod
     def of(cls, command: Sequence[str], environment: Mapping[str, str], state_dir: Path) -> _Rendered | None:
         """Read what it will render from; None where more than our template or an option of its own is in play."""
         found = _directories(command, environment)
-        target = _target(*found) if found else None
-        if target is None:
+        template = _template(*found) if found else None
+        if template is None:
             return None
         try:
             given = list(_settings(environment.get("OS_CONFIG_FILES", "")))
@@ -128,7 +139,7 @@ class _Rendered:
         if not given:
             return None
         told = json.dumps([list(command), _merged(given), image], sort_keys=True).encode()
-        return cls(told, target, state_dir)
+        return cls(told, *template, state_dir)
 
     def is_current(self) -> bool:
         """Whether it was rendered from the same, and nobody has touched the file since."""
@@ -136,6 +147,20 @@ class _Rendered:
             return self._mark.read_text() == self._digest()
         except OSError:
             return False
+
+    def render(self, metadata: bytes, environment: Mapping[str, str]) -> str:
+        """Render it as os-apply-config does (apply_config.py, render_executable; data/os-apply-config: mode 0600)."""
+        try:
+            done = subprocess.run(
+                [str(self._template)], input=metadata, env=dict(environment), capture_output=True, check=False
+            )
+            if done.returncode:
+                return f"{self._template}: exit status {done.returncode}"
+            write_whole(self._target, done.stdout)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror or error}"
+        self.note()
+        return ""
 
     def note(self) -> None:
         """Note that it is rendered; without the note it is just rendered again."""
@@ -175,8 +200,8 @@ def _directories(command: Sequence[str], environment: Mapping[str, str]) -> tupl
     return Path(found["templates"]), Path(found["output"])
 
 
-def _target(templates: Path, output: Path) -> Path | None:
-    """What our template is rendered to, in whichever folder an image has put it.
+def _template(templates: Path, output: Path) -> tuple[Path, Path] | None:
+    """Our template, in whichever folder an image has put it, and what it is rendered to.
 
     None where it is not the only one, just as this package has it.
     """
@@ -188,7 +213,7 @@ def _target(templates: Path, output: Path) -> Path | None:
         same = all(one.read_bytes() == other.read_bytes() for one, other in zip(here, ours, strict=True))
     except OSError:
         return None
-    return output / here[0].relative_to(templates) if same else None
+    return (here[0], output / here[0].relative_to(templates)) if same else None
 
 
 def _settings(files: str) -> Iterator[object]:

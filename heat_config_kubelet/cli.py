@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "first-settings",
         _first_settings,
-        "first boot: os-collect-config's settings of what Heat gave the server, so that its first poll asks Heat",
+        "first boot with cloud-init: os-collect-config's settings of what Heat gave, so that its first poll asks Heat",
     )
     add(
         "elements-path",
@@ -470,12 +470,19 @@ def _check_cache(given: argparse.Namespace) -> int:
 
 
 def _user_data(given: argparse.Namespace) -> int:
+    from .apply_config import render_first
     from .clock import Clock
     from .log import Log
     from .user_data import FirstBoot
 
     found = _settings(given)
-    FirstBoot(found.state_dir, Log(found.log_level), Clock(), user=given.user).run(given.limit)
+    FirstBoot(
+        found.state_dir,
+        Log(found.log_level),
+        Clock(),
+        user=given.user,
+        first_settings=lambda: render_first(found, os.environ),
+    ).run(given.limit)
     return 0
 
 

@@ -22,6 +22,8 @@ _LOG_SECONDS = 0.5
 _LOG_LINES = 20000
 _PROBE_LINES = 2000
 """Probes fail again and again: the last time is not far from the log's end."""
+_PERIODS_OF_A_LOOK = 6.0
+"""Looks are no closer than so many times as long as one takes: a slow machine is left to its pods."""
 _SILENT_PAUSE = 0.5
 
 
@@ -58,6 +60,7 @@ class KubeletView:
         self._marks: dict[str, int] = {}
         self._dropped = 0
         self._bound = 1.0
+        self._took = 0.0
         self.statuses: dict[str, PodStatus] = {}
         self.fatal = broken
         self.silent = False
@@ -72,6 +75,7 @@ class KubeletView:
         self._looked_at = self._clock.steady()
         try:
             pods = self._api.pods()
+            self._took = self._clock.steady() - self._looked_at
         except KubeletRefusedError as error:
             self._not_answered(fatal=str(error))
         except KubeletError as error:
@@ -98,7 +102,11 @@ class KubeletView:
 
     def pause(self) -> float:
         """Seconds until the next look is due."""
-        period = _SILENT_PAUSE if self.silent else self._pace.period(self._clock.steady(), self._bound)
+        if self.silent:
+            period = _SILENT_PAUSE
+        else:
+            period = self._pace.period(self._clock.steady(), self._bound)
+            period = max(period, min(_PERIODS_OF_A_LOOK * self._took, self._bound))
         return max(0.0, self._looked_at + period - self._clock.steady())
 
     def visible(self) -> frozenset[str] | None:

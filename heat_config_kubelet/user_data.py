@@ -116,6 +116,8 @@ class FirstBoot:
     drive: Callable[[], Given | None] = lambda: read_config_drive()
     ask: Callable[[str, str], tuple[int, bytes]] = lambda address, path: ask_service(address, path)
     set_host_name: Callable[[str], None] = socket.sethostname
+    first_settings: Callable[[], str] = lambda: ""
+    """Makes os-collect-config's settings of what Heat gave; gives why not, empty where it did."""
 
     def run(self, limit: float) -> None:
         """Take it, unless it is taken already; wait `limit` seconds for the metadata service.
@@ -137,6 +139,9 @@ class FirstBoot:
         self._take(given)
         write_whole(self._record, json.dumps({"uuid": server}).encode())
         self.log.info("user data taken", source=given.source, server=server)
+        problem = self.first_settings()
+        if problem:
+            self.log.warning("os-collect-config has no settings of Heat's before its first pass", problem=problem)
 
     @property
     def _record(self) -> Path:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,28 +190,60 @@ class TestFirstBoot:
 
     @pytest.fixture
     def given(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """What Heat gave the server; the template is rendered by itself."""
         found = node.folder / "cfn-init-data"
-        monkeypatch.setattr(apply_config, "_LOCAL", (str(found),))
+        found.write_text(json.dumps({"os-collect-config": POLLED, "deployments": []}))
+
+        def run(command: Sequence[str], **given: Any) -> subprocess.CompletedProcess[bytes]:
+            assert command == [str(node.templates / "etc" / "os-collect-config.conf")]
+            assert given["input"] == found.read_bytes()
+            return subprocess.CompletedProcess(command, node.code, b"of the template\n")
+
+        monkeypatch.setattr(apply_config, "_LOCAL", str(found))
+        monkeypatch.setattr("subprocess.run", run)
         return found
 
     def test_what_heat_gave_is_rendered_and_the_first_pass_need_not(self, node: Node, given: Path) -> None:
-        given.write_text(json.dumps({"os-collect-config": POLLED, "deployments": []}))
         (node.folder / "state").rmdir()
         assert apply_config.render_first(node.settings, node.environment) == ""
-        assert (node.ran, (node.folder / "state").stat().st_mode & 0o777) == (1, 0o700)
+        assert (node.target.read_text(), node.target.stat().st_mode & 0o777) == ("of the template\n", 0o600)
+        assert (node.folder / "state").stat().st_mode & 0o777 == 0o700
         shutil.copy(given, node.folder / "heat_local.json")
         node.environment["OS_CONFIG_FILES"] = f"{node.folder / 'heat_local.json'}:{node.environment['OS_CONFIG_FILES']}"
         assert not node.runs()
         node.answer("heat", {"os-collect-config": {**POLLED, "polling_interval": 5}})
         assert node.runs()
 
-    def test_where_heat_gave_nothing_nothing_is_done(self, node: Node, given: Path) -> None:
-        assert not given.exists()
+    def test_what_heat_has_said_since_is_not_undone(self, node: Node, given: Path) -> None:
+        """By a later boot: the credentials of the first one may not hold any more."""
+        assert node.runs()
+        assert node.target.read_text() == "rendered\n"
         assert apply_config.render_first(node.settings, node.environment) == ""
-        assert node.ran == 0
+        assert node.target.read_text() == "rendered\n"
+        os.utime(given, (given.stat().st_atime, given.stat().st_mtime + 60))
+        assert apply_config.render_first(node.settings, node.environment) == ""
+        assert node.target.read_text() == "of the template\n", "a server made of this one's disk has its own"
 
-    def test_what_fails_is_told_and_left_to_the_first_pass(self, node: Node, given: Path) -> None:
-        given.write_text("{}")
+    def test_where_heat_gave_nothing_nothing_is_done(self, node: Node, given: Path) -> None:
+        given.unlink()
+        assert apply_config.render_first(node.settings, node.environment) == ""
+        assert not node.target.exists() and node.ran == 0
+
+    @pytest.mark.usefixtures("given")
+    def test_with_other_templates_os_apply_config_does_it(self, node: Node) -> None:
+        (node.templates / "another").touch()
+        assert apply_config.render_first(node.settings, node.environment) == ""
+        assert node.ran == 1
+
+    @pytest.mark.usefixtures("given")
+    def test_in_hook_mode_it_is_heat_agents_affair(self, node: Node) -> None:
+        assert apply_config.render_first(replace(node.settings, mode="hook"), node.environment) == ""
+        assert not node.target.exists()
+
+    @pytest.mark.usefixtures("given")
+    def test_what_fails_is_told_and_left_to_the_first_pass(self, node: Node) -> None:
         node.code = 1
-        assert "exit status 1" in apply_config.render_first(node.settings, node.environment)
+        assert "etc/os-collect-config.conf: exit status 1" in apply_config.render_first(node.settings, node.environment)
+        assert not node.target.exists()
+        node.code = 0
         assert node.runs()

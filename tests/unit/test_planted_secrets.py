@@ -241,7 +241,7 @@ def test_no_command_shows_any(
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(metadata()[3])))
     ran = run(case, call, tmp_path)
     assert "usage:" not in ran.err, "its arguments belong into ARGUMENTS"
-    assert ran.out or ran.err or call[0] in ("run", "resume", "check-cache", "health")
+    assert ran.out or ran.err or call[0] in ("run", "resume", "check-cache", "first-settings", "health")
     assert planted_in(ran.out + ran.err) == []
     for file in folder.iterdir():
         with tarfile.open(file) as packed:

@@ -77,10 +77,10 @@ def test_the_cache_is_mended_before_os_collect_config_starts() -> None:
 
 def test_a_first_boot_starts_os_collect_config_with_heats_settings() -> None:
     unit = "heat-config-kubelet-first-settings.service"
-    before = {"cloud-init.service", "cloud-init-network.service", "heat-config-kubelet-user-data.service"}
+    before = {"cloud-init.service", "cloud-init-network.service"}
     assert {name for line in values(unit, "After") for name in line.split()} == before, "not the network"
     assert unit in {name for line in values(COLLECTOR, "After") for name in line.split()}
-    assert values(unit, "ConditionPathExists") == [f"!{Settings(Path('/none')).state_dir}/rendered"]
+    assert values(unit, "ConditionPathExists") == ["/usr/bin/cloud-init"], "else it is done with the user data"
 
 
 def test_what_os_collect_config_caches_is_for_root_alone() -> None:
@@ -89,7 +89,8 @@ def test_what_os_collect_config_caches_is_for_root_alone() -> None:
 
 def test_heats_copy_of_the_credentials_is_for_root_alone() -> None:
     """heat/cloudinit/part_handler.py writes it with the default mode, in a folder that all can enter."""
-    assert "-chmod --silent 0600 /var/lib/cloud/data/cfn-init-data" in values(COLLECTOR, "ExecStartPre")
+    unit = "heat-config-kubelet-first-settings.service"
+    assert "-chmod --silent 0600 /var/lib/cloud/data/cfn-init-data" in values(unit, "ExecStartPre")
 
 
 def test_a_boot_starts_the_loop_where_something_is_pending() -> None:

@@ -304,7 +304,7 @@ def test_the_config_drive_is_read(tmp_path: Path, mounted: list[list[str]]) -> N
     (tmp_path / "meta_data.json").write_text('{"uuid": "1"}')
     found = user_data.read_config_drive(tmp_path)
     assert found == Given("config drive", {"uuid": "1"}, b"")
-    assert mounted[1][:3] == ["mount", "-o", "ro,nosuid,nodev,noexec"] and mounted[-1][0] == "umount"
+    assert mounted[0][:3] == ["mount", "-o", "ro,nosuid,nodev,noexec"] and mounted[-1][0] == "umount"
     (tmp_path / "user_data").write_bytes(b"data")
     again = user_data.read_config_drive(tmp_path)
     assert again is not None and found is not None and again == replace(found, user_data=b"data")
