@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from faults import drawing
@@ -49,11 +50,24 @@ def names_it(fault: Fault, finding: Finding) -> bool:
     return right and bool(re.search(fault.cause, finding.what) and re.search(fault.mend, finding.mend))
 
 
+@dataclass(frozen=True)
+class Failures:
+    """What was said while every fault of a template's author was there."""
+
+    findings: list[Finding]
+    told: list[every_command.Answer]
+
+    def shown(self, name: str) -> str:
+        """What `show` said of a deployment."""
+        return next(answer.out for answer in self.told if answer.arguments == ["show", f"lab/{name}"])
+
+
 @pytest.fixture(scope="module")
-def failures(sick: SickNode) -> list[Finding]:
-    """What doctor found while every fault of a template's author was there."""
+def failures(sick: SickNode) -> Failures:
     with failed(sick, *(fault.entry(sick) for fault in TEMPLATES.values() if fault.entry)):
-        return found(sick, "deployments")
+        looks = [(command, f"lab/{name}") for name in TEMPLATES for command in ("show", "logs", "timeline", "diff")]
+        told = every_command.answers(sick.node.environment, ("status",), ("pods",), *looks)
+        return Failures(found(sick, "deployments"), told)
 
 
 def test_with_nothing_broken_it_finds_nothing(sick: SickNode) -> None:
@@ -94,9 +108,11 @@ def eventually(look: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_each_deployment_that_fails_is_named_with_what_mends_it(failures: list[Finding], name: str) -> None:
-    fault = TEMPLATES[name]
-    assert any(names_it(fault, finding) for finding in failures), f"{fault}\nis not named by\n{listed(failures)}"
+def test_each_deployment_that_fails_is_named_with_what_mends_it(failures: Failures, name: str) -> None:
+    fault, findings = TEMPLATES[name], failures.findings
+    assert any(names_it(fault, finding) for finding in findings), f"{fault}\nis not named by\n{listed(findings)}"
+    assert f"lab/{name} CREATE failed" in failures.shown(name)
+    assert not [each for each in failures.told if any(secret in str(each) for secret in SECRETS)]
 
 
 def test_after_all_of_them_nothing_is_found(sick: SickNode) -> None:
