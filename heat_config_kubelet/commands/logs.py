@@ -152,7 +152,7 @@ def _pods(view: NodeView) -> tuple[LoggedPod, ...]:
     folder = view.access.pod_logs_dir if view.access else None
     statuses = view.statuses or ()
     rows = {row.uid: row for row in view.pod_rows}
-    left = _left(view, folder) if folder else ()
+    left = sorted(_left(view, folder) if folder else (), key=lambda each: (each.uid in rows, _changed(each.folder)))
     shown = {status.uid for status in statuses}
     found = [
         LoggedPod(_label(each.namespace, each.name, rows.get(each.uid), view), *_of(each), each.folder, None)
@@ -176,6 +176,14 @@ def _left(view: NodeView, folder: Path) -> Iterable[log_files.PodLogs]:
     except OSError as error:
         view.problems["logs"] = f"{folder}: {error.strerror or error}"
         return ()
+
+
+def _changed(folder: Path) -> float:
+    """When a container began to write there for the last time; the kubelet may remove it at any time."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _label(namespace: str, name: str, row: PodRow | None, view: NodeView) -> str:

@@ -264,6 +264,16 @@ def test_a_pod_that_is_gone_and_has_left_its_log(silent: Case) -> None:
     assert silent.run("default/gone")[1] == ["last words"]
 
 
+def test_a_former_pod_of_the_name_does_not_hide_the_one_that_is(silent: Case) -> None:
+    """The kubelet leaves its log for a while, and for as long as it does not run."""
+    folder = silent.folder / "default_web-node_z-former" / "c"
+    folder.mkdir(parents=True)
+    (folder / "0.log").write_text(f"{TIME} stdout F of the former one\n")
+    assert silent.run("web")[:2] == (0, ["one", "two"])
+    assert silent.run("default/web")[:2] == (0, ["one", "two"])
+    assert silent.run("z-former")[:2] == (0, ["of the former one"])
+
+
 def test_the_pods_of_a_deployment_that_has_vanished_while_their_logs_are_there(case: Case) -> None:
     file = case.write("web-node", "last words")
     case.commanded.node.collect()
