@@ -87,7 +87,9 @@ def _entry_of(node: Node, row: PodRow) -> Entry | None:
 
 def _trouble(node: Node, row: PodRow, status: PodStatus | None, old: bool) -> str:
     if status is None:
-        if not old or not node.view.access or node.runtime.problem:
+        if not old or not node.view.access:
+            return ""
+        if node.runtime.problem and not node.is_apart:
             return ""  # without its runtime a kubelet takes no manifest, and `runtime.py` says so
         lines = KubeletLog.of(node.settings).lines_since(LogPosition())
         why = refusal(lines, node.view.access.manifest_dir / row.file)
