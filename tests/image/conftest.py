@@ -107,8 +107,15 @@ def assert_a_person_finds_all_well(booted: Booted) -> None:
     """Neither doctor nor status has anything to say, and both saw all there is to see."""
     node = booted.node
     node.wait_until_idle()
-    told = json.loads(node.machine.run("heat-config-kubelet doctor -o json", check=False))
-    assert (told["findings"], told["unseen"]) == ([], [])
+
+    def look() -> bool:
+        told = json.loads(node.machine.run("heat-config-kubelet doctor -o json", check=False))
+        assert told["unseen"] == []
+        slow = [each for each in told["findings"] if "no answer within" in each["what"]]
+        assert told["findings"] == slow, "emulated, an endpoint may take longer than doctor waits: then again"
+        return not slow
+
+    node.wait_for(look, "every endpoint to answer")
     rows = json.loads(node.machine.run("heat-config-kubelet status -o json", check=False))
     assert {row["health"] for row in rows} == {"well"}
 
