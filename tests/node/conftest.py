@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.sick_node import SickNode
 from lab import binaries, packages
 from lab.node import LabNode
 from lab.progress import Progress
@@ -77,6 +78,14 @@ def fresh_node(
 @pytest.fixture(scope="session")
 def shared_node(node_factory: NodeFactory) -> LabNode:
     return node_factory("shared")
+
+
+@pytest.fixture(scope="module")
+def sick(shared_node: LabNode) -> Iterator[SickNode]:
+    """The shared node, well, for faults to be put in."""
+    with SickNode(shared_node) as found:
+        yield found
+    shared_node.empty()
 
 
 @pytest.fixture

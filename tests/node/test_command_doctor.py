@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +13,6 @@ from faults import drawing
 from faults.catalogue import FAULTS, Fault, failed
 from faults.sick_node import SickNode
 from lab import every_command, expected, nobody
-from lab.node import LabNode
 from lab.receiver import PASSWORD
 
 from heat_config_kubelet.commands.doctor import node_of
@@ -24,13 +23,6 @@ SECRETS = (PASSWORD, "lab-signature", "bGFiLXNpZ25hdHVyZ")
 """What the deployments are given to signal with."""
 TEMPLATES = {name: fault for name, fault in FAULTS.items() if fault.entry}
 OTHERS = {name: fault for name, fault in FAULTS.items() if not fault.entry}
-
-
-@pytest.fixture(scope="module")
-def sick(shared_node: LabNode) -> Iterator[SickNode]:
-    with SickNode(shared_node) as found:
-        yield found
-    shared_node.empty()
 
 
 def found(sick: SickNode, *checks: str) -> list[Finding]:

@@ -10,7 +10,6 @@ from faults.catalogue import FAULTS, failed
 from faults.sick_node import SickNode
 from lab import deployments as heat
 from lab import every_command, expected
-from lab.node import LabNode
 from lab.readiness import is_ready
 
 from heat_config_kubelet.store import PENDING
@@ -26,13 +25,6 @@ SHOWN = [each for each in (*every_command.LOOKS, *every_command.CHANGES) if each
 """The settings in force are the same in each state."""
 
 State = Callable[[SickNode], contextlib.AbstractContextManager[None]]
-
-
-@pytest.fixture(scope="module")
-def sick(shared_node: LabNode) -> Iterator[SickNode]:
-    with SickNode(shared_node) as found:
-        yield found
-    shared_node.empty()
 
 
 @contextlib.contextmanager
