@@ -20,6 +20,8 @@ from .collector_file import DEFAULT_FILE, FILE_VARIABLE, CollectorFile
 from .processes import Process, Ran
 
 COLLECTOR_UNIT = "os-collect-config.service"
+_COLLECTORS = ("os-collect-config", "heat-config-kubelet-collector")
+"""The daemon as it comes, and as our unit runs it (`collector.py`)."""
 _UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Environment,Result"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 """How a client of HTTP/2, and so of gRPC, begins (RFC 9113, 3.4): the magic and an empty SETTINGS frame."""
@@ -108,7 +110,7 @@ class Node:
     def os_collect_config(self) -> Process | None:
         """The daemon with these settings, if it runs."""
         for process in self._processes:
-            if process.program == "os-collect-config":
+            if process.program in _COLLECTORS:
                 named = process.option("config-file")
                 if Path(named or self.machine.at(str(DEFAULT_FILE))) == self.collector_path:
                     return process

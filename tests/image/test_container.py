@@ -29,6 +29,7 @@ from lab.progress import Progress
 from lab.receiver import Receiver
 from support import identity
 
+from heat_config_kubelet import collector
 from heat_config_kubelet.manifest_dir import MARK
 from heat_config_kubelet.pki import Pki
 from heat_config_kubelet.pods import pods_of
@@ -370,7 +371,7 @@ class TestUnit:
 
 NAME_OF_UNIT = "heat-config-kubelet"
 NOBODY = 65534
-COLLECTOR = ("os-collect-config", "--config-file")
+COLLECTOR = (collector.NAME, "--config-file")
 """Of its command line."""
 JOURNAL_REMOTE = "/lib/systemd/systemd-journal-remote"
 READ_LOG = """

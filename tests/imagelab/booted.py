@@ -6,7 +6,7 @@ import itertools
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +143,12 @@ def first_boot(
     signal: str,
     config_drive: bool,
     pod: Mapping[str, Any] | None = None,
+    before_heat: Callable[[], object] | None = None,
 ) -> Iterator[Booted]:
     """Create a stack of a server and a deployment, boot a machine as that server, and wait until it is complete.
 
-    `pod` is the deployment's, by default `secret_pod`.
+    `pod` is the deployment's, by default `secret_pod`. Heat is not asked until `before_heat` gives something true: this
+    machine is the guest's too.
     """
     name = f"{image.kind.release}-{next(_NUMBERS)}"
     server = templates.server(transport, metadata=_POLLING)
@@ -170,6 +172,8 @@ def first_boot(
         )
         booted = Booted(ImageNode(guest, stack), signal, server, settings)
         guest.switch_on()
+        if before_heat:
+            guest.wait_for(before_heat, "the pod to run", machine.BOOT_SECONDS)
         booted.node.wait_for_stack("CREATE_COMPLETE")
         booted.seconds = time.monotonic() - guest.started
         site.progress.say(f"{name}: stack complete after {booted.seconds:.0f} s")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import heat_config_kubelet
+from heat_config_kubelet import collector
 
 if TYPE_CHECKING:
     from .node import LabNode
@@ -37,6 +38,8 @@ class Collector:
         self.polling_interval = 1.0
         self.metadata_url = ""
         """Polled too (collector request) where set before `start`."""
+        self.program = collector.NAME
+        """As our unit has it; os-collect-config as it comes where that is what a test is about."""
         self.variables: dict[str, str] = {}
         """Of its environment, beside those of the node's agent, as a drop-in of its unit sets them."""
         self.wrapper: list[str] = []
@@ -74,7 +77,7 @@ class Collector:
 
     def resume(self) -> None:
         """Start it with the files as they are, as after a reboot."""
-        program = str(Path(sys.executable).parent / "os-collect-config")
+        program = str(Path(sys.executable).parent / self.program)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [

@@ -224,7 +224,7 @@ def test_a_newer_releases_store_is_not_touched(way: Way) -> None:
     assert way.containers("web") == before
 
 
-def test_a_damaged_cache_of_os_collect_config_is_mended(way: Way) -> None:
+def test_a_damaged_cache_of_os_collect_config_is_mended(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     node = way.node
     entry = way.entry("web", heat.pod("web"))
     way.deploy(entry)
@@ -235,6 +235,7 @@ def test_a_damaged_cache_of_os_collect_config_is_mended(way: Way) -> None:
     last.write_bytes(last.read_bytes()[:100])
     (node.collector.cache / "tmpabandoned").write_text("{}")
 
+    monkeypatch.setattr(node.collector, "program", "os-collect-config")
     node.collector.resume()
     node.wait_for(lambda: not node.collector.running, "os-collect-config to end, as it does with such a cache")
     assert "JSONDecodeError" in node.collector.log.read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import heat_config_kubelet
 
 UNITS = Path(heat_config_kubelet.__file__).parent / "data" / "systemd"
-PROGRAMS = ("heat-config-kubelet", "kubelet", "os-collect-config", "sh")
+PROGRAMS = ("heat-config-kubelet", "heat-config-kubelet-collector", "kubelet")
 
 
 def verified(root: Path, names: list[str]) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import shutil
 import struct
 import sys
 
-COMMANDS = ("heat-config-kubelet", "os-apply-config", "os-collect-config", "os-refresh-config", "python*")
+COMMANDS = ("heat-config-kubelet*", "os-apply-config", "os-collect-config", "os-refresh-config", "python*")
 """The programs that stay; the others are those of libraries."""
 
 STEPS = (
