@@ -54,12 +54,18 @@ def container(progress: Progress) -> Container:
 
 
 @pytest.fixture(scope="session")
-def built(container: Container, progress: Progress) -> dict[Kind, Image]:
-    """All images of servers; what comes after it is without a network to the outside, so it comes after `container`."""
-    del container
+def built(request: pytest.FixtureRequest, progress: Progress) -> dict[Kind, Image]:
+    """The images of servers that a module of this run names in IMAGES.
+
+    What comes after it is without a network to the outside: so the container's image is made first, where it is needed.
+    """
+    if any("container" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("container")
     packages.install([*packages.IMAGE, *debian.PACKAGES], progress)
     services_environment.folder(progress)
-    found = images.get([*images.KINDS, images.VARIANT], progress)
+    modules = {item.getparent(pytest.Module) for item in request.session.items}
+    kinds = dict.fromkeys(kind for module in modules if module for kind in getattr(module.obj, "IMAGES", ()))
+    found = images.get(list(kinds), progress)
     apart.enter()
     return found
 

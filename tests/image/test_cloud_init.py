@@ -20,6 +20,7 @@ from .conftest import (
     record_first_boot,
 )
 
+IMAGES = (BOOKWORM,)
 SIGNAL = "HEAT_SIGNAL"
 
 

@@ -16,6 +16,7 @@ import pytest
 from imagelab import images
 from imagelab.images import KINDS, ROOT, Image, Kind
 
+IMAGES = KINDS
 OFFICIAL = ("deb.debian.org", "security.debian.org", "pypi.org", "files.pythonhosted.org", "proxy.golang.org")
 """Places that a build machine may have as anybody has; they are no trace of it."""
 _URL = re.compile(r"https?://[^\s\"'<>]+")

@@ -22,6 +22,7 @@ from .conftest import (
     record_first_boot,
 )
 
+IMAGES = (TRIXIE,)
 SIGNAL = "TEMP_URL_SIGNAL"
 GRACE = 2
 STAMPS = "/var/lib/stamps"

@@ -9,6 +9,8 @@ import pytest
 from imagelab import images
 from imagelab.images import VARIANT, Image, Kind
 
+IMAGES = (VARIANT,)
+
 
 @pytest.fixture(scope="module")
 def root(built: dict[Kind, Image], folder: Path) -> Iterator[Path]:
