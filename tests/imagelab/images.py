@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heatlab import certificates
-from lab import images
+from lab import heat_agents, images
 from lab.binaries import cache_folder
 from lab.progress import Progress, run_shown
 
@@ -28,6 +28,7 @@ _GOES_IN = (
     "image-build/stand-ins",
     "setup.cfg",
     "pyproject.toml",
+    "tests/imagelab/elements",
     "tests/lab/images.py",
 )
 _KEPT = 2
@@ -63,7 +64,10 @@ KINDS = (TRIXIE, BOOKWORM)
 """Those that are booted."""
 VARIANT = Kind("bookworm", elements=("distribution", "every-setting", "slim-debian-builds"))
 """Other choices than the defaults, by the elements' test-elements, which look at it while it is built."""
+BESIDE = Kind("trixie", elements=("heat-config", "heat-config-script"))
+"""Beside heat-agents: its own elements, for which `elements` has what they depend on."""
 _TEST_ELEMENTS = sorted((ROOT / "element").glob("*/test-elements"))
+_OWN_ELEMENTS = Path(__file__).parent / "elements"
 
 
 def authority() -> Path:
@@ -137,6 +141,9 @@ def _build(image: Image, progress: Progress) -> None:
         "DIB_CONTAINERD_ANY_KUBELET": "1",  # a distribution's containerd is of another time than our kubelet
         "ELEMENTS_PATH": ":".join(map(str, _TEST_ELEMENTS)),
     }
+    if kind == BESIDE:
+        # heat-agents has an element heat-config-kubelet too: the first one of a name is taken.
+        variables["ELEMENTS_PATH"] = f"{_OWN_ELEMENTS}:{heat_agents.get(progress).parent}"
     what = f"image {kind.name}: build (about 2 minutes)"
     run_shown(command, progress, what, cwd=ROOT, env=variables, every=30.0)
 
@@ -151,7 +158,7 @@ def _forget_old(base: Path, kind: Kind) -> None:
 def _key(kind: Kind) -> str:
     needs = hashlib.sha256(repr(kind).encode() + (authority() / "ca.crt").read_bytes())
     for file in _files():
-        if "test-elements" in file.parts and kind != VARIANT:
+        if ("test-elements" in file.parts and kind != VARIANT) or (_OWN_ELEMENTS in file.parents and kind != BESIDE):
             continue
         needs.update(f"{file.relative_to(ROOT)}\0{file.stat().st_mode & 0o111}\0".encode())
         needs.update(file.read_bytes() + b"\0")
