@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +43,15 @@ def test_the_packed_image_is_sound_and_the_same(built: dict[Kind, Image], kind: 
     about = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(image.qcow2)]))
     assert about["format-specific"]["data"]["compression-type"] == "zstd"
     assert "backing-filename" not in about
+
+
+def test_no_command_of_the_build_is_in_it(root: Path) -> None:
+    names = {path.name for path in root.glob("usr/local/*bin/*")}
+    assert {"kubelet", "heat-config-kubelet", "heat-config-kubelet-collector"} <= names
+    folders = [ROOT / "element", resources.files("diskimage_builder") / "elements"]
+    of_builds = {path.name for folder in folders for path in Path(str(folder)).glob("*/bin/*")}
+    assert {"install-packages", "pkg-map", "containerd-kubelet-pair"} <= of_builds
+    assert names & of_builds == set()
 
 
 def files(root: Path) -> Iterator[Path]:
