@@ -44,19 +44,24 @@ def test_a_person_finds_all_well(booted: Booted) -> None:
 def test_its_hooks_and_ours_work_side_by_side(booted: Booted) -> None:
     node = booted.node
     before = node.container("web")
-    script = templates.deployment(
-        "words", "#!/bin/sh\necho of a script\n", SIGNAL, group="script", outputs=["deploy_stdout"]
+    script = templates.deployment("words", "#!/bin/sh\necho of a script\n", SIGNAL, group="script")
+    booted.update(
+        deployment("web", secret_pod("exec sleep 7200"), SIGNAL),
+        script,
+        outputs={**outputs("web"), "words": {"get_attr": ["words", "deploy_stdout"]}},
     )
-    booted.update(deployment("web", secret_pod("exec sleep 7200"), SIGNAL), script, outputs=outputs("web", "words"))
     node.wait_for_stack("UPDATE_COMPLETE")
     assert node.container("web") != before
     told = booted.stack.outputs()
-    assert told["words"]["deploy_stdout"] == "of a script\n"
+    assert told["words"] == "of a script\n"
     assert told["web"]["deploy_status_code"] == 0
     assert [item["namespace"] for item in json.loads(told["web"]["pods"])] == ["default"]
 
 
 def test_a_failure_is_told(booted: Booted) -> None:
-    booted.begin(secret_pod("echo the reason of it >&2; exit 3", restartPolicy="Never"))
+    failing = secret_pod("echo the reason of it >&2; exit 3", restartPolicy="Never")
+    never = {"exec": {"command": ["/bin/false"]}, "periodSeconds": 1}
+    failing["spec"]["containers"][0]["readinessProbe"] = never
+    booted.begin(failing)
     booted.node.wait_for_stack("UPDATE_FAILED")
     assert 'default/web: container "c" exited with code 3' in booted.stack.outputs()["web"]["deploy_stderr"]
