@@ -43,7 +43,7 @@ def test_settings_that_cannot_be_read_are_no_reason_not_to_poll(
 @pytest.mark.parametrize("given", ["5", "0.5", "99999"])
 def test_nodes_that_boot_together_wait_apart(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda least, most: (least, most))
-    waits: list[float] = []
+    waits: list[object] = []
     environment = {collector.SPLAY: given}
     collector.wait(environment, waits.append)
     assert waits == [(0, float(given))]
