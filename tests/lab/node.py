@@ -129,6 +129,7 @@ class LabNode:
         self._forget()
         for part in ("kubepods", _AGENT):
             self.slot.cgroup.remove(part)
+        slots.close_host_ports(self.slot.bridge)
         shutil.rmtree(self.folder / "run")
 
     def start_containerd(self) -> None:

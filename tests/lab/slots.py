@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,19 @@ def clean(number: int) -> None:
     group.remove()
     if Path("/sys/class/net", bridge_of(number)).exists():
         subprocess.run(["ip", "link", "delete", bridge_of(number)], check=True)
+    close_host_ports(bridge_of(number))
+
+
+def close_host_ports(network: str) -> None:
+    """Take away what CNI's portmap has for a network: of pods that were killed, it would lead that port nowhere."""
+    if not shutil.which("iptables-save"):
+        return
+    told = subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True, check=True).stdout
+    for line in told.splitlines():
+        words = shlex.split(line)
+        if words[:2] == ["-A", "CNI-HOSTPORT-DNAT"] and f'dnat name: "{network}" ' in " ".join(words):
+            for command in (["-D", *words[1:]], ["-F", words[-1]], ["-X", words[-1]]):
+                subprocess.run(["iptables", "-w", "-t", "nat", *command], check=True)
 
 
 def _guard(number: int, folder: Path) -> None:

@@ -20,12 +20,13 @@ from lab.node import LabError, LabNode
 from lab.progress import Progress
 from lab.readiness import is_ready
 
+PORT = 38099
 NodeFactory = Callable[[str], LabNode]
 
 
-def put(node: LabNode, name: str, command: str = "exec sleep 3600") -> None:
-    """Make a static pod by hand."""
-    container = {"name": "c", "image": "lab.local/busybox:1", "command": ["/bin/sh", "-c", command]}
+def put(node: LabNode, name: str, command: str = "exec sleep 3600", **fields: Any) -> None:
+    """Make a static pod by hand; `fields` are of its container."""
+    container = {"name": "c", "image": "lab.local/busybox:1", "command": ["/bin/sh", "-c", command], **fields}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -68,6 +69,22 @@ def test_a_static_pod_runs_and_goes(node: LabNode) -> None:
     (node.manifests / "web.json").unlink()
     node.wait_for(lambda: not node.pods_left(), "the pod to be gone")
     node.wait_for(lambda: identity not in node.running_containers(), "its container to be gone")
+
+
+def test_a_port_of_this_machine_leads_to_no_pod_that_was_killed(node: LabNode) -> None:
+    """Else a kubelet that gets the same port later cannot be reached."""
+
+    def rules() -> list[str]:
+        told = subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True, check=True).stdout
+        return [line for line in told.splitlines() if f"{PORT}" in line]
+
+    put(node, "web", ports=[{"containerPort": 80, "hostPort": PORT}])
+    ready(node, "web")
+    assert rules() != []
+    node.kill_all()
+    assert rules() == []
+    node.start()
+    ready(node, "web")
 
 
 def test_logs_come_over_the_kubelets_api(node: LabNode) -> None:
