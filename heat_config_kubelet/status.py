@@ -343,15 +343,22 @@ def _refused(reason: str) -> str:
     return f"the kubelet refuses the manifest: {shortened(reason)}"
 
 
+def _amount(resource: str, number: int) -> str:
+    """An amount of a node's resource for a person: cpu is counted in thousandths, what is stored in bytes."""
+    if resource == "cpu":
+        return f"{number / 1000:g}"
+    if resource not in ("memory", "ephemeral-storage"):
+        return str(number)
+    power = min(4, max(0, number.bit_length() - 1) // 10)
+    return f"{number / 1024**power:.1f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
 def _lacking(message: str) -> str:
     """Say what the node has too little of, where the kubelet tells of its search for pods to end instead of it.
 
     pkg/kubelet/preemption/preemption.go, admissionRequirementList.toString: "q" is what is missing, of cpu thousandths.
     """
     found = re.search(r"no set of running pods found to reclaim resources: \[(.*)\]$", message)
-    missing = (
-        [f"{name}: {amount} missing" for name, amount in re.findall(r"\(res: ([^,]+), q: (\d+)\)", found[1])]
-        if found
-        else []
-    )
+    told = re.findall(r"\(res: ([^,]+), q: (\d+)\)", found[1]) if found else []
+    missing = [f"{name}: {_amount(name, int(amount))} missing" for name, amount in told]
     return f"the node has too little for what the pod requests ({', '.join(missing)})" if missing else message

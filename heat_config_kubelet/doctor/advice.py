@@ -12,8 +12,8 @@ _HOSTS = "/etc/containerd/certs.d/<registry>/hosts.toml"
 _ROWS: tuple[tuple[str, str], ...] = (
     (
         r"ErrImageNeverPull",
-        "import the image into the runtime (ctr -n k8s.io images import FILE), build the node's image with it "
-        "(DIB_CONTAINERD_IMAGES), or take imagePullPolicy: Never out of the template",
+        "correct the image's name, import it into the runtime (ctr -n k8s.io images import FILE), build the node's "
+        "image with it (DIB_CONTAINERD_IMAGES), or take imagePullPolicy: Never out of the template",
     ),
     (r"cannot be pulled.*(x509|certificate)", f"give the runtime the registry's CA: {_HOSTS}"),
     (r"no space left", "make room on the disk: crictl rmi --prune; see heat-config-kubelet doctor disk"),

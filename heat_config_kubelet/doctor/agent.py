@@ -161,7 +161,7 @@ def loop(node: Node) -> Iterator[Finding]:
     process = node.loop
     if process and process.state == "T":
         yield error(
-            f"the loop (process {process.pid}) is stopped by a signal, and something is pending",
+            f"the loop (process {process.pid}) is paused (SIGSTOP), and something is pending",
             why="no pod is written, followed or signalled",
             mend=f"kill -CONT {process.pid}",
         )
@@ -250,7 +250,7 @@ def _signal(entry: Entry, node: Node, now: float) -> Iterator[Finding]:
         yield error(
             f"{name}: the signal was refused: {entry.answer}",
             why="Heat does not know the result: the stack stays IN_PROGRESS until its timeout, then fails",
-            mend=f"mend what the answer names, {resend}",
+            mend=f"404: resource or stack is no longer there, update the stack; else mend what it says, {resend}",
         )
     elif entry.signal == DOUBTFUL:
         yield warning(

@@ -39,7 +39,7 @@ def settings_file(node: Node) -> Iterator[Finding]:
         file = node.collector
     except FileNotFoundError:
         yield error(
-            f"{node.collector_path}: os-collect-config has no settings",
+            f"{node.collector_path}: is not there: os-collect-config has no settings",
             why="nothing is collected, so no deployment arrives",
             mend=f"write it, with at least: [DEFAULT] command = heat-config-kubelet run; then {_restart(node)}",
         )
@@ -221,7 +221,7 @@ def cache(node: Node) -> Iterator[Finding]:
             yield error(
                 f"{', '.join(path.name for path in late)}: collected, but the command has not taken it over",
                 why="the command fails or hangs; os-collect-config calls it again at each poll with the same data",
-                mend="see what it says: heat-config-kubelet run",
+                mend="mend what else is found here first; else see why: heat-config-kubelet run",
             )
 
 
@@ -247,7 +247,7 @@ def polling(node: Node) -> Iterator[Finding]:
         yield _not_running(node)
     elif process.state == "T":
         yield error(
-            f"os-collect-config (process {process.pid}) is stopped by a signal",
+            f"os-collect-config (process {process.pid}) is paused (SIGSTOP)",
             why="no change of the stack arrives",
             mend=f"kill -CONT {process.pid}",
         )

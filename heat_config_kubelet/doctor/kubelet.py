@@ -148,7 +148,7 @@ def service(node: Node) -> Iterator[Finding]:
     access = node.view.access
     if process and process.state == "T":
         yield error(
-            f"the kubelet (process {process.pid}) is stopped by a signal",
+            f"the kubelet (process {process.pid}) is paused (SIGSTOP)",
             why="no pod is started, ended or told of",
             mend=f"kill -CONT {process.pid}",
         )

@@ -179,7 +179,7 @@ class Node:
                 return Runtime(path, f"says nothing within {_SOCKET_SECONDS:g} s", process)
             except OSError as error:
                 return Runtime(path, error.strerror or str(error), process)
-        return Runtime(path, "is stopped by a signal", process)
+        return Runtime(path, "is paused (SIGSTOP)", process)
 
     # --- what is told to a person
 

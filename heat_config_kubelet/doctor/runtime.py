@@ -25,7 +25,7 @@ def answers(node: Node) -> Iterator[Finding]:
     runtime = node.runtime
     if runtime.process and runtime.process.state == "T":
         yield error(
-            f"{runtime.name} (process {runtime.process.pid}) is stopped by a signal",
+            f"{runtime.name} (process {runtime.process.pid}) is paused (SIGSTOP)",
             why="no container is started or ended, and the kubelet is not healthy",
             mend=f"kill -CONT {runtime.process.pid}",
         )

@@ -90,7 +90,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "collector-without-settings",
     "os-collect-config's settings are removed",
     check="collect-config",
-    cause=r"os-collect-config\.conf: os-collect-config has no settings",
+    cause=r"os-collect-config\.conf: is not there: os-collect-config has no settings",
     mend=r"command = heat-config-kubelet run",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -197,6 +197,9 @@ def _(sick: SickNode) -> Iterator[None]:
     yield
     assert sick.node.agent("check-cache").returncode == 0
     sick.node.collector.resume()
+    # What was damaged counts as changed: a pass, which would mend the next fault by itself.
+    sick.node.wait_for((sick.node.collector.cache / "lab.json.last").exists, "the next pass")
+    sick.wait_until_idle()
 
 
 @fault(
@@ -216,7 +219,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "collector-frozen",
     "os-collect-config gets SIGSTOP",
     check="polling",
-    cause=r"os-collect-config \(process \d+\) is stopped by a signal",
+    cause=r"os-collect-config \(process \d+\) is paused \(SIGSTOP\)",
     mend=r"kill -CONT \d+",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -355,7 +358,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "kubelet-frozen",
     "the kubelet gets SIGSTOP",
     check="kubelet",
-    cause=r"the kubelet \(process \d+\) is stopped by a signal",
+    cause=r"the kubelet \(process \d+\) is paused \(SIGSTOP\)",
     mend=r"kill -CONT \d+",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -486,7 +489,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "runtime-frozen",
     "containerd gets SIGSTOP",
     check="runtime",
-    cause=r"containerd \(process \d+\) is stopped by a signal",
+    cause=r"containerd \(process \d+\) is paused \(SIGSTOP\)",
     mend=r"kill -CONT \d+",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -670,7 +673,7 @@ def _(sick: SickNode) -> Iterator[None]:
     "loop-frozen",
     "the loop gets SIGSTOP",
     check="loop",
-    cause=r"the loop \(process \d+\) is stopped by a signal, and something is pending",
+    cause=r"the loop \(process \d+\) is paused \(SIGSTOP\), and something is pending",
     mend=r"kill -CONT \d+",
 )
 def _(sick: SickNode) -> Iterator[None]:
@@ -823,7 +826,7 @@ _template(
 _template(
     "memory",
     "the pod wants more memory than the node has",
-    r"the node has too little for what the pod requests \(memory: \d+ missing\)",
+    r"the node has too little for what the pod requests \(memory: [\d.]+ TiB missing\)",
     r"lower resources\.requests",
     lambda _: heat.pod("memory", container={"resources": {"requests": {"memory": "900Ti"}}}),
 )

@@ -92,3 +92,13 @@ def test_clients_of_services_are_imported_when_they_are_needed() -> None:
     assert {name for name in late if name.partition(".")[0] in packages} == set()
     for name in LATE:
         assert importlib.import_module(name).__name__ == name
+
+
+def test_a_signature_is_not_logged_where_nobody_answers(config: Path) -> None:
+    url = "https://127.0.0.1:1/v1/AUTH_x/c/o?temp_url_sig=planted-5a7b&temp_url_expires=2147483586"
+    text = config.read_text().replace("collectors = local\n", "collectors = request\n")
+    config.write_text(f"{text}[request]\nmetadata_url = {url}\n")
+    ours, theirs = (run(each, "--config-file", str(config), "--print") for each in (NAME, "os-collect-config"))
+    assert "planted-5a7b" in theirs.stderr, "else there is nothing to be blanked any more"
+    assert "temp_url_sig=***" in ours.stderr
+    assert "planted-5a7b" not in ours.stderr + ours.stdout

@@ -60,7 +60,7 @@ CHECKED = {
 TRIED = {
     "host-port": r"the pod failed: NodePorts: .*free ports for the requested pod ports \(\d+/TCP\); "
     r"deployment lab-\d+/holder has \d+/TCP for its pod default/holder",
-    "memory": r"the pod failed: .*: the node has too little for what the pod requests \(memory: \d+ missing\)",
+    "memory": r"the pod failed: .*: the node has too little for what the pod requests \(memory: [\d.]+ TiB missing\)",
     "selector": r"the pod failed: NodeAffinity: .*didn't match Pod's node affinity/selector",
     "never-pull": r'container "c": ErrImageNeverPull: .*"lab\.local/none:1" is not present with pull policy of Never',
     "not-found": r'container "c": image \S+/absent:1 cannot be pulled \(\w+, 2 times\): .*not found',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -80,3 +81,19 @@ def test_one_of_another_environment_is_run_as_it_is(
     monkeypatch.setattr(os, "execv", lambda *given: executed.append(given))
     collector.run_another()
     assert executed == [(str(program), [str(program), "--config-file", "/x"])]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("Max retries exceeded with url: /v1/a?temp_url_sig=65c6&temp_url_expires=21 (Caused by x)",),
+         "Max retries exceeded with url: /v1/a?temp_url_sig=***&temp_url_expires=*** (Caused by x)"),
+        ((OSError("https://h/v1/a?Signature=a%3D&b=c"),), "https://h/v1/a?Signature=***&b=***"),
+        (("%s for %s", 404, "https://h/?sig=x"), "404 for https://h/?sig=***"),
+        (("Source [%s] Unavailable.", "cfn"), "Source [cfn] Unavailable."),
+        (("100 % sure",), "100 % sure"),
+    ],
+)  # fmt: skip
+def test_no_signature_is_logged(given: tuple[object, ...], told: str) -> None:
+    record = collector.blanked("name", logging.WARNING, "file.py", 1, given[0], given[1:], None)
+    assert record.getMessage() == told

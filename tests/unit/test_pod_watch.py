@@ -58,7 +58,7 @@ def test_pods_that_run(name: str) -> None:
         ("never", 2, 'container "main": ErrImageNeverPull: Container image "lab/absent:1" is not present', ""),
         ("badname", 2, 'InvalidImageName: Failed to apply default image tag "Lab/UPPER:1:2"', ""),
         ("port2", 2, "node(s) didn't have free ports for the requested pod ports (21777/TCP)", ""),
-        ("mem", 2, "UnexpectedAdmissionError: the node has too little for what the pod requests (memory: ", ""),
+        ("mem", 2, "the node has too little for what the pod requests (memory: 876.5 GiB missing)", ""),
         ("affinity", 2, "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node", ""),
         ("never1", 3, 'container "main" exited with code 1', "main"),
     ],
