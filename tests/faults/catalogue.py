@@ -806,7 +806,7 @@ _template(
     "image-not-there",
     "the image is not on the node, and may not be pulled",
     r'container "c": ErrImageNeverPull',
-    r"import the image into the runtime",
+    r"import it into the runtime",
     lambda _: heat.pod("image-not-there", image="lab.local/none:1", container={"imagePullPolicy": "Never"}),
 )
 _template(

@@ -152,7 +152,7 @@ OURS = {
 AT_ONCE = {
     "host-port": r"the pod failed: NodePorts: .*didn't have free ports for the requested pod ports \(\d+/TCP\); "
     r"deployment lab/holder has \d+/TCP for its pod default/holder",
-    "memory": r"the pod failed: UnexpectedAdmissionError: the node has too little .* \(memory: \d+ missing\)",
+    "memory": r"the pod failed: UnexpectedAdmissionError: the node has too little .* \(memory: [\d.]+ TiB missing\)",
     "selector": r"the pod failed: NodeAffinity: .*didn't match Pod's node affinity/selector",
     "never-pull": r'container "c": ErrImageNeverPull: .*"lab\.local/none:1" is not present with pull policy of Never',
     "exit": r'container "c" exited with code 3',
